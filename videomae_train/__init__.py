@@ -1,0 +1,1 @@
+"""Self-supervised pretraining of video transformers by masked reconstruction."""
