@@ -40,8 +40,11 @@ def _rebuild(cls: type[VideoMAETrainError], state: dict[str, object]) -> VideoMA
     return error
 
 
-class ConfigError(VideoMAETrainError):
-    """The request was wrong: a value, a key, a path or a combination of them."""
+class ConfigError(VideoMAETrainError, ValueError):
+    """The request was wrong: a value, a key, a path or a combination of them.
+
+    Also a ValueError, so that the configuration's validation collects it beside the others.
+    """
 
     exit_code = 2
 

@@ -79,10 +79,9 @@ def seeded_scope(*parts: KeyPart) -> Iterator[None]:
     For library augmentations (torchvision, timm) that draw from global generators. Only torch's CPU generator is
     touched: augmentations run on the CPU, and seeding a device would initialise it in loader workers.
     """
-    key = philox_key(*parts)
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(key)
-    np.random.seed(key % 2**32)
+    key = philox_key(*parts)
+    _seed_host(key)
     torch.default_generator.manual_seed(key % 2**63)
     try:
         yield
@@ -90,3 +89,18 @@ def seeded_scope(*parts: KeyPart) -> Iterator[None]:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
         torch.set_rng_state(torch_state)
+
+
+def seed_global_generators(*parts: KeyPart) -> None:
+    """Seed Python's, numpy's and torch's global generators, those of devices included.
+
+    For the draws of one micro-batch inside the model: drop path, mixup.
+    """
+    key = philox_key(*parts)
+    _seed_host(key)
+    torch.manual_seed(key % 2**63)
+
+
+def _seed_host(key: int) -> None:
+    random.seed(key)
+    np.random.seed(key % 2**32)

@@ -1,0 +1,52 @@
+# Everything happens in the project's own .venv; nothing is installed system-wide.
+PYTHON ?= python3.11
+UV := .venv/bin/uv
+RUN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all check format wheel bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: .venv/.installed  ## Install everything into .venv, from uv.lock
+
+# uv itself: taken from the PATH's Python into .venv, where it then installs the locked versions beside itself.
+.venv/bin/uv:
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/.installed: .venv/bin/uv uv.lock pyproject.toml
+	$(UV) sync --frozen --quiet
+	@touch $@
+
+demo: install  ## Run the main job on generated videos: shards, pretraining, fine-tuning, report (about 5 minutes)
+	$(RUN)/videomae demo $(DEMO)
+
+test: install  ## Run the quick tests
+	$(RUN)/pytest -m "not slow"
+
+test-all: install  ## Run all tests, the slow ones too
+	$(RUN)/pytest
+
+check: install  ## Lint, format check, types, and uv.lock in step with pyproject.toml
+	$(RUN)/ruff check
+	$(RUN)/ruff format --check
+	$(RUN)/pyright
+	$(UV) lock --check --quiet
+
+format: install  ## Format and fix what can be fixed
+	$(RUN)/ruff check --fix
+	$(RUN)/ruff format
+
+wheel: install  ## Build the wheel into dist/
+	rm -rf dist
+	$(UV) build --wheel --quiet
+	@ls dist/*.whl
+
+bench: install  ## Measure the training step on this machine
+	$(RUN)/python scripts/bench_step.py
+
+clean:  ## Remove what was built, run or installed here
+	rm -rf .venv dist build demo .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

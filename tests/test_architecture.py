@@ -1,0 +1,74 @@
+"""The direction of imports, read from the source; see docs/design.md, "The way of the data"."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "videomae_train"
+
+# Which parts a part may import, beside itself.
+ROOTS = {"errors", "types", "randomness"}
+LEAVES = {"data", "masking", "model", "optim", "pictures"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "types": set(),
+    "randomness": set(),
+    **{leaf: ROOTS for leaf in LEAVES},
+    "evaluation": ROOTS | LEAVES,
+    "training": ROOTS | LEAVES | {"evaluation"},
+    "reporting": ROOTS | LEAVES | {"evaluation", "training"},
+    "config": ROOTS | LEAVES | {"evaluation", "training", "reporting"},
+    "commands": ROOTS | LEAVES | {"evaluation", "training", "reporting", "config"},
+    "cli": ROOTS | LEAVES | {"evaluation", "training", "reporting", "config", "commands"},
+    "__init__": set(),
+}
+# Which parts may import a library; the others may not.
+OWNERS: dict[str, set[str]] = {
+    "hydra": {"config", "cli"},
+    "omegaconf": {"config", "cli"},
+    "wandb": {"training"},
+    "webdataset": {"data"},
+    "transformers": set(),
+    "pydantic": {"config", "commands"},
+    "click": {"cli"},
+}
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file} imports relatively"
+            yield node.module
+
+
+def part_of(file: Path) -> str:
+    first = file.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def offences(file: Path) -> list[str]:
+    part = part_of(file)
+    found: list[str] = []
+    for name in imports_of(file):
+        top, _, rest = name.partition(".")
+        if top == "videomae_train" and rest:
+            target = rest.split(".")[0]
+            if target != part and target not in ALLOWED[part]:
+                found.append(f"{file.relative_to(PACKAGE)} imports {name}")
+        elif part not in OWNERS.get(top, {part}):
+            found.append(f"{file.relative_to(PACKAGE)} imports {name}")
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports__go_one_way(file: Path) -> None:
+    assert offences(file) == []
+
+
+def test_imports__every_part_is_known() -> None:
+    parts = {part_of(file) for file in PACKAGE.rglob("*.py")}
+    assert parts <= set(ALLOWED), "a new part needs its place in the import table"

@@ -1,0 +1,1 @@
+"""What the file verbs of the command line do and show."""

@@ -1,0 +1,155 @@
+"""The page that the demo ends in, and its sentences: scores as they are, whichever wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from videomae_train.config.reconstruct import Pictures, picture_clip
+from videomae_train.config.verbs import TrainOutcome
+from videomae_train.data import PackedDataset
+from videomae_train.data.decoding import decode_frames
+from videomae_train.data.sampling import middle_dense_window
+from videomae_train.data.transforms import as_clip
+from videomae_train.evaluation.reconstruction import BaselineLosses
+from videomae_train.evaluation.scoring import Accuracy
+from videomae_train.model import VideoMAEForPreTraining, load_pretraining_model
+from videomae_train.pictures import loss_curve, score_bars
+from videomae_train.reporting import Command, Figure, Report, Score, Setting, write_report
+from videomae_train.training.records import read_metric
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier of the demo.
+
+    Attributes:
+        name: "pretrained" or "from scratch".
+        outcome: Of its training.
+        accuracy: On the test videos.
+    """
+
+    name: str
+    outcome: TrainOutcome
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Everything that the page tells.
+
+    Attributes:
+        out: The demo's folder.
+        packed: The packed set.
+        pretrained: Of the pretraining.
+        trained: The classifiers.
+        labels_per_class: Labelled training videos of each class.
+        short: Whether the demo was cut short.
+        seed: Of everything.
+    """
+
+    out: Path
+    packed: Path
+    pretrained: TrainOutcome
+    trained: tuple[Trained, ...]
+    labels_per_class: int
+    short: bool
+    seed: int
+
+    @property
+    def num_classes(self) -> int:
+        """Motions to tell apart."""
+        return len(PackedDataset.open(self.packed).classes)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say what came out, in plain words."""
+        loss, mean = self.pretrained.latest["train/loss"], self.pretrained.baselines["predict_mean"]
+        scores = " · ".join(
+            f"{item.name} {item.accuracy.top1:.3f} (on {item.accuracy.num_scored} of {item.accuracy.num_videos})"
+            for item in self.trained
+        )
+        remarks = (
+            f"Masked reconstruction: loss {loss:.3f} after {self.pretrained.steps} steps; predicting the mean gives {mean:.3f}.",
+            f"Top-1 with {self.labels_per_class} labels per class: {scores} · chance {1 / self.num_classes:.3f}.",
+        )
+        if self.short:
+            return (*remarks, "The demo was cut short: it shows that the chain runs, not that it learns.")
+        return (*remarks, "Minutes on a CPU show that the chain works, not which of the two wins: either may.")
+
+
+def write_demo_report(result: DemoResult) -> Path:
+    """Draw the pictures and write the page; returns the page's path."""
+    pictures = result.out / "pictures"
+    curve, bars = pictures / "loss.png", pictures / "scores.png"
+    loss_curve(
+        curve,
+        *read_metric(result.out / "pretrain", "train/loss"),
+        {"predict the mean": result.pretrained.baselines["predict_mean"]},
+        title="Pretraining loss",
+        ylabel="mean squared error, normalised patches",
+    )
+    scores = {item.name: (item.accuracy.top1, None) for item in result.trained}
+    score_bars(bars, scores, 1 / result.num_classes, title="Test accuracy")
+    reconstructions = _picture_test_videos(result, pictures)
+    page = result.out / "report.html"
+    write_report(page, _compose(result, curve, bars, reconstructions))
+    return page
+
+
+def _picture_test_videos(result: DemoResult, folder: Path) -> list[Pictures]:
+    model = load_pretraining_model(result.pretrained.weights).eval()
+    dataset = PackedDataset.open(result.packed)
+    test = dataset.select("split/test")
+    return [
+        _picture(model, dataset, int(sample_id), folder / dataset.key(int(sample_id)), result.seed)
+        for sample_id in test.sample_ids[:2]
+    ]
+
+
+def _picture(
+    model: VideoMAEForPreTraining, dataset: PackedDataset, sample_id: int, folder: Path, seed: int
+) -> Pictures:
+    num_frames = int(dataset.num_frames[sample_id])
+    window = middle_dense_window(num_frames, model.config.num_frames, 2)
+    where = dataset.where(sample_id)
+    frames = decode_frames(dataset.read_bytes(sample_id), window, where=where, num_frames=num_frames)
+    return picture_clip(
+        model, as_clip(frames), folder=folder, mask="tube", ratios=(0.5, 0.75, 0.9), seed=seed,
+        original_statistics=False, title=f"Test video {dataset.key(sample_id)}",
+    )  # fmt: skip
+
+
+def _compose(result: DemoResult, curve: Path, bars: Path, reconstructions: list[Pictures]) -> Report:
+    caption = (
+        "Top row: the input. Middle: what the model saw. Bottom: visible patches and the model's prediction. Hidden "
+        "patches get their brightness and contrast from visible neighbours; nothing of the hidden pixels is used."
+    )
+    figures = [
+        Figure("Learning", "One point per report; the dashed line is what predicting the mean would give.", curve),
+        *(Figure(f"Reconstruction {n}", caption, item.strip) for n, item in enumerate(reconstructions, start=1)),
+        *(Figure(f"The same, moving, 90 % hidden ({n})", "", item.gif) for n, item in enumerate(reconstructions, 1)),
+        Figure("Scores", "The dashed line is chance. One seed, one selection of labels: no intervals.", bars),
+    ]
+    conditions = f"{result.labels_per_class} labels per class, 2 views, one seed"
+    out = result.out
+    return Report(
+        title="videomae-train: the main job on generated videos",
+        summary=result.sentences(),
+        scores=tuple(
+            Score(item.name, item.accuracy.top1, None, f"{conditions}; on {item.accuracy.num_scored} of {item.accuracy.num_videos} videos")
+            for item in result.trained
+        )
+        + (Score("chance", 1 / result.num_classes, None, f"{result.num_classes} motions"),),
+        figures=tuple(figures),
+        settings=(
+            Setting("pretraining", f"experiment=pretrain_demo, {result.pretrained.steps} steps, seed {result.seed}"),
+            Setting("fine-tuning", f"experiment=finetune_demo, {result.trained[0].outcome.steps} steps each"),
+            Setting("seconds of pretraining", f"{result.pretrained.seconds:.0f}"),
+        ),
+        commands=(
+            Command("Pretrain on the same set again", f"videomae pretrain experiment=pretrain_demo data.path={out}/shards"),
+            Command("Reconstruct a video of your own", f"videomae reconstruct weights={out}/pretrain/weights video=<file>"),
+            Command("Pack your own videos", "videomae pack <folder of class folders> <destination>"),
+        ),
+        footer="Written by `videomae demo`.",
+    )

@@ -1,0 +1,190 @@
+"""From typed configuration to objects: the one place where names become things."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
+from videomae_train.data.datasets import EvaluationDataset
+from videomae_train.data.index import PackedDataset
+from videomae_train.data.loader import BatchLoader, collate_pretrain, evaluation_loader
+from videomae_train.errors import ConfigError
+from videomae_train.evaluation.reconstruction import BaselineLosses, baseline_losses
+from videomae_train.evaluation.scoring import Accuracy, VideoScores
+from videomae_train.model import (
+    VideoMAEConfig,
+    VideoMAEForPreTraining,
+    VideoMAEForVideoClassification,
+    WeightsReport,
+    classifier_from_pretrained,
+)
+from videomae_train.training.checkpoints import StepCheckpoint
+from videomae_train.training.module import StepOptions, SteppingModule
+from videomae_train.training.plan import StepPlan, plan_steps
+from videomae_train.training.progress import FaultList, StepProgress
+from videomae_train.training.tasks import ClassificationTask, ReconstructionTask, Task
+from videomae_train.training.trainer import build_trainer
+
+DataModule = PretrainDataModule | FinetuneDataModule
+
+_BASELINE_VIDEOS = 16
+
+
+def pretrain_data(config: PretrainConfig) -> PretrainDataModule:
+    """Open the packed set; the mask's counts are checked here, before anything expensive."""
+    sampler = config.masking.build()
+    sampler.check(config.model.grid)
+    return PretrainDataModule(
+        config.data,
+        config.loader,
+        mask_sampler=sampler,
+        grid=config.model.grid,
+        seed=config.seed,
+        global_batch=config.optim.global_batch,
+        micro_batch=config.trainer.micro_batch,
+    )
+
+
+def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
+    """Open the labelled packed set."""
+    return FinetuneDataModule(
+        config.data,
+        config.loader,
+        seed=config.seed,
+        global_batch=config.optim.global_batch,
+        micro_batch=config.trainer.micro_batch,
+    )
+
+
+def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
+    """Derive accumulation, steps and rates."""
+    return plan_steps(
+        config.optim.budget,
+        num_videos=num_videos,
+        global_batch=config.optim.global_batch,
+        micro_batch=config.trainer.micro_batch,
+        world_size=config.trainer.world_size,
+        base_lr=config.optim.base_lr,
+        min_lr=config.optim.min_lr,
+    )
+
+
+def classifier(
+    config: FinetuneConfig, classes: tuple[str, ...]
+) -> tuple[VideoMAEForVideoClassification, WeightsReport | None]:
+    """Make the classifier, from weights (with the fate of every tensor) or from scratch (with None)."""
+    wanted = replace(config.source, **config.head.model_dump()).with_labels(dict(enumerate(classes)))
+    if config.weights is None:
+        return VideoMAEForVideoClassification(wanted), None
+    return classifier_from_pretrained(config.weights, wanted)
+
+
+def reconstruction_task(config: PretrainConfig) -> ReconstructionTask:
+    """Make the pretraining model with its loss."""
+    return ReconstructionTask(VideoMAEForPreTraining(config.model))
+
+
+def classification_task(config: FinetuneConfig, model: VideoMAEForVideoClassification) -> ClassificationTask:
+    """Make the classifier's loss; mixing wants an even micro-batch, since it pairs clips."""
+    if config.mix.mixes and config.trainer.micro_batch * config.data.views % 2:
+        raise ConfigError(
+            where="trainer.micro_batch",
+            came=f"{config.trainer.micro_batch} videos x {config.data.views} view(s) with mixup or cutmix",
+            expected="an even number of clips",
+            todo="Change trainer.micro_batch, or set mix.mixup_alpha=0 mix.cutmix_alpha=0.",
+        )
+    return ClassificationTask(model, config.mix, model.config.num_labels)
+
+
+def module(config: TrainingConfig, task: Task, plan: StepPlan, data: DataModule) -> SteppingModule:
+    """Join task, plan and data to what the trainer runs."""
+    options = StepOptions(
+        config.seed, config.optim.clip_grad_norm, config.trainer.log_every_steps, config.max_fault_ratio
+    )
+    return SteppingModule(task, plan, config.optim.options, options, on_step=data.advance)
+
+
+def trainer(config: TrainingConfig, plan: StepPlan, title: str) -> pl.Trainer:
+    """Make the trainer with progress, checkpoints and the list of faults."""
+    return build_trainer(
+        config.trainer,
+        config.logger,
+        run=config.run,
+        total_steps=plan.total_steps,
+        callbacks=[
+            StepProgress(title),
+            FaultList(config.run / "faults.json"),
+            StepCheckpoint(
+                config.run / "checkpoints",
+                every_steps=config.trainer.checkpoint_every_steps,
+                keep=config.trainer.keep_checkpoints,
+            ),
+        ],
+        settings=config.settings(),
+    )
+
+
+def measure_baselines(data: PretrainDataModule, model: VideoMAEForPreTraining) -> BaselineLosses:
+    """Compute what needs no model, on the first videos of the run's order."""
+    batch = collate_pretrain([data.dataset[position] for position in range(_BASELINE_VIDEOS)])
+    return baseline_losses(model.config, model.target, batch.clips, batch.visible_idx, batch.hidden_idx)
+
+
+def evaluation(config: EvaluateConfig, model: VideoMAEConfig) -> BatchLoader:
+    """Open the videos to score, after comparing the model's classes with the data's.
+
+    Raises:
+        ConfigError: The classes differ.
+    """
+    dataset = PackedDataset.open(config.data.path)
+    of_model = tuple(model.id2label[number] for number in range(model.num_labels))
+    if of_model != dataset.classes:
+        raise ConfigError(
+            where="weights",
+            came=f"a model of the classes {_shortened(of_model)}",
+            expected=f"those of {config.data.path}, in the same order: {_shortened(dataset.classes)}",
+            todo="Score the model on the set that it was trained for.",
+        )
+    videos = EvaluationDataset(dataset.select(config.data.selection), config.data)
+    return evaluation_loader(videos, config.loader, batch_videos=config.batch_videos)
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" ... ({len(names)})" if len(names) > 5 else "")
+
+
+def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy) -> None:
+    """Write scores.npz (ids, labels, probabilities) and metrics.json into the run's folder."""
+    np.savez_compressed(
+        config.run / "scores.npz",
+        sample_ids=scores.sample_ids,
+        labels=scores.labels,
+        probabilities=scores.probabilities,
+    )
+    record = {
+        "weights": str(config.weights),
+        "selection": config.data.selection,
+        "views": f"{config.data.num_clips} x {config.data.num_crops}",
+        **asdict(accuracy),
+        "faults": [fault._asdict() for fault in scores.faults],
+    }
+    (config.run / "metrics.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def pick_device(accelerator: str) -> torch.device:
+    """Take a GPU when it is asked for, or when there is one and nothing else is asked for.
+
+    Raises:
+        ConfigError: A GPU is asked for and there is none.
+    """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError(
+            where="accelerator", came="gpu, but none is visible", expected="a GPU", todo="Set accelerator=cpu."
+        )
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,54 @@
+"""Model cards: what was run, and nothing that was not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import yaml
+
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.training.plan import StepPlan
+
+_HEAD = """---
+library_name: transformers
+tags: [video, videomae]
+---
+"""
+
+
+def pretraining_card(config: PretrainConfig, plan: StepPlan, *, num_videos: int, fingerprint: str) -> str:
+    """Write the card of a pretrained model, Markdown."""
+    rows = {
+        "task": f"masked reconstruction, {config.masking.name} mask, ratio {config.masking.ratio}",
+        **_common_rows(config, plan, num_videos, fingerprint),
+    }
+    return _card("VideoMAE, pretrained", rows, config.settings())
+
+
+def classifier_card(config: FinetuneConfig, plan: StepPlan, *, num_videos: int, fingerprint: str) -> str:
+    """Write the card of a classifier, Markdown; scores come from `videomae evaluate` and stand in its folder."""
+    rows = {
+        "task": "action classification",
+        "started from": f"`{config.weights}`" if config.weights else "random weights",
+        **_common_rows(config, plan, num_videos, fingerprint),
+    }
+    return _card("VideoMAE, classifier", rows, config.settings())
+
+
+def _common_rows(
+    config: PretrainConfig | FinetuneConfig, plan: StepPlan, num_videos: int, fingerprint: str
+) -> dict[str, str]:
+    return {
+        "videos": f"{num_videos}, selection `{config.data.selection}`, fingerprint `{fingerprint}`",
+        "optimizer steps": f"{plan.total_steps} of {plan.global_batch} videos x {config.data.views} view(s)",
+        "peak learning rate": f"{plan.schedule.peak:.3g}, {plan.schedule.warmup_steps} steps of warm-up",
+        "seed": str(config.seed),
+        "made with": f"videomae-train {version('videomae-train')}, torch {version('torch')}",
+    }
+
+
+def _card(title: str, rows: Mapping[str, str], settings: Mapping[str, object]) -> str:
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    listing = yaml.safe_dump(dict(settings), sort_keys=False)
+    return f"{_HEAD}\n# {title}\n\n| | |\n|---|---|\n{table}\n\n## Configuration\n\n```yaml\n{listing}```\n"

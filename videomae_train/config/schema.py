@@ -1,0 +1,216 @@
+"""The shape of every verb's configuration. YAML gives the values; most fields are those of the components' dataclasses.
+
+Two fields never stand in YAML: a clip's frames and size follow from the model that it is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, LoaderOptions, PretrainDataOptions
+from videomae_train.errors import ConfigError
+from videomae_train.masking import FrameMask, MaskSampler, RandomMask, TubeMask
+from videomae_train.model import VideoMAEConfig, read_config
+from videomae_train.optim import OptimizerOptions
+from videomae_train.training.plan import Budget
+from videomae_train.training.tasks import MixOptions
+from videomae_train.training.trainer import TrainerOptions, WandbOptions
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+# pydantic validates plain dataclasses too, but lets unknown keys pass unless the class says otherwise. Said here, the
+# components need not know pydantic.
+for _component in (
+    VideoMAEConfig,
+    PretrainDataOptions,
+    FinetuneDataOptions,
+    EvaluationDataOptions,
+    LoaderOptions,
+    TrainerOptions,
+    WandbOptions,
+    MixOptions,
+):
+    setattr(_component, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+HalfOpenShare = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = _STRICT
+
+
+class MaskingConfig(_Frozen):
+    """Which tokens are hidden."""
+
+    name: Literal["tube", "random", "frame"]
+    ratio: OpenShare
+
+    def build(self) -> MaskSampler:
+        """Make the sampler."""
+        return {"tube": TubeMask, "random": RandomMask, "frame": FrameMask}[self.name](self.ratio)
+
+
+class OptimConfig(_Frozen):
+    """Recipe of the optimisation; rates are stated per 256 videos of the global batch."""
+
+    name: str
+    global_batch: PositiveInt
+    base_lr: Positive
+    min_lr: NonNegative
+    epochs: Positive | None
+    steps: PositiveInt | None
+    warmup_epochs: NonNegative | None
+    warmup_steps: NonNegativeInt | None
+    betas: tuple[HalfOpenShare, HalfOpenShare] | None
+    eps: Positive | None
+    weight_decay: NonNegative
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    clip_grad_norm: Positive | None
+
+    @property
+    def budget(self) -> Budget:
+        """How long to train."""
+        return Budget(self.epochs, self.steps, self.warmup_epochs, self.warmup_steps)
+
+    @property
+    def options(self) -> OptimizerOptions:
+        """The optimiser's constants."""
+        return OptimizerOptions(self.name, self.betas, self.eps, self.weight_decay, self.layer_decay)
+
+
+class TrainingConfig(_Frozen):
+    """What every training verb has."""
+
+    seed: NonNegativeInt
+    run: Path
+    resume: Literal["never", "auto"]
+    max_fault_ratio: Annotated[float, Field(ge=0, le=1)]
+    loader: LoaderOptions
+    optim: OptimConfig
+    trainer: TrainerOptions
+    logger: WandbOptions
+
+    def settings(self) -> dict[str, Any]:
+        """Give the configuration as plain values, for records."""
+        return self.model_dump(mode="json")
+
+
+class PretrainConfig(TrainingConfig):
+    """`videomae pretrain`."""
+
+    model: VideoMAEConfig
+    masking: MaskingConfig
+    data: PretrainDataOptions
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_clip_shape(cls, values: dict[str, Any]) -> dict[str, Any]:
+        model = values["model"]
+        return with_clip_shape(values, num_frames=model["num_frames"], size=model["image_size"])
+
+
+class HeadConfig(_Frozen):
+    """What fine-tuning decides about the network beyond the pretrained encoder."""
+
+    drop_path_rate: HalfOpenShare
+    head_dropout: HalfOpenShare
+    head_init_scale: Positive
+
+
+class FinetuneConfig(TrainingConfig):
+    """`videomae finetune`."""
+
+    weights: Path | None
+    model: VideoMAEConfig | None
+    head: HeadConfig
+    mix: MixOptions
+    data: FinetuneDataOptions
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_clip_shape(cls, values: dict[str, Any]) -> dict[str, Any]:
+        weights, model = values["weights"], values["model"]
+        if (weights is None) == (model is None):
+            raise ConfigError(
+                where="weights, model",
+                came="neither" if weights is None else "both",
+                expected="exactly one of them",
+                todo="Give weights=<folder> to fine-tune pretrained weights, or model=tiny to train from scratch.",
+            )
+        if model is None:
+            return with_clip_shape_of_weights(values)
+        return with_clip_shape(values, num_frames=model["num_frames"], size=model["image_size"])
+
+    @property
+    def source(self) -> VideoMAEConfig:
+        """The architecture that fine-tuning starts from: the weights' or the model's."""
+        if self.model is not None:
+            return self.model
+        assert self.weights is not None
+        return read_config(self.weights)
+
+
+class EvaluateConfig(_Frozen):
+    """`videomae evaluate`."""
+
+    run: Path
+    weights: Path
+    accelerator: Literal["auto", "cpu", "gpu"]
+    batch_videos: PositiveInt
+    data: EvaluationDataOptions
+    loader: LoaderOptions
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_clip_shape(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return with_clip_shape_of_weights(values)
+
+
+class ReconstructConfig(_Frozen):
+    """`videomae reconstruct`."""
+
+    run: Path
+    weights: Path
+    video: Path
+    seed: NonNegativeInt
+    stride: PositiveInt
+    start: NonNegativeInt
+    mask: Literal["tube", "random", "frame"]
+    ratios: Annotated[tuple[OpenShare, ...], Field(min_length=1)]
+    patch_statistics: Literal["estimated", "original"]
+
+
+def with_clip_shape_of_weights(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Derive a clip's shape from a weights folder.
+
+    Raises:
+        CheckpointError: There is no such weights folder.
+    """
+    model = read_config(Path(values["weights"]))
+    return with_clip_shape(values, num_frames=model.num_frames, size=model.image_size)
+
+
+def with_clip_shape(values: Mapping[str, Any], *, num_frames: int, size: Any) -> dict[str, Any]:
+    """Add a clip's frames and size, which follow from the model, to the data's values.
+
+    Raises:
+        ConfigError: They were given by hand.
+    """
+    given = sorted({"num_frames", "size"} & set(values["data"]))
+    if given:
+        raise ConfigError(
+            where=f"data.{given[0]}",
+            came="a value of its own",
+            expected="none: a clip has the frames and size of its model",
+            todo="Change model.num_frames or model.image_size instead.",
+        )
+    return {**values, "data": {**values["data"], "num_frames": num_frames, "size": size}}

@@ -1,0 +1,112 @@
+"""Opening video files with PyAV: one stream, its packets, upright frames, typed errors.
+
+Only this file and `decoding` know PyAV.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import EOFError as AvEOFError
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from videomae_train.errors import DecodeCause, DecodeError
+
+# What PyAV raises on odd content: its own tree, and ValueError and the like for values it cannot represent.
+DECODER_ERRORS = (FFmpegError, ValueError, ArithmeticError, RuntimeError)
+
+VideoPacket: TypeAlias = "Packet[VideoStream]"
+
+
+class _NoVideoError(Exception):
+    """The container opened, but holds no video stream."""
+
+
+@contextmanager
+def opened(video: bytes) -> Generator[tuple[InputContainer, VideoStream]]:
+    """Open the best video stream for decoding in one thread; the loader's processes are the parallelism.
+
+    "Best" is FFmpeg's choice (the largest picture), which is not always the first stream.
+    """
+    with av.open(io.BytesIO(video), mode="r") as container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream):
+            raise _NoVideoError
+        if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # it is, without a decoder
+            raise ValueError("no decoder for this video stream, or its header is missing")
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+@contextmanager
+def typed_errors(video: bytes, where: str) -> Generator[None]:
+    """Turn what PyAV raises into a DecodeError with a cause."""
+    if not video:
+        raise DecodeError(where=where, cause=DecodeCause.EMPTY, came="0 bytes")
+    try:
+        yield
+    except _NoVideoError:
+        came = "a container without a video stream"
+        raise DecodeError(where=where, cause=DecodeCause.NO_VIDEO_STREAM, came=came) from None
+    except AvEOFError as error:
+        raise DecodeError(where=where, cause=DecodeCause.TRUNCATED, came=_words(error)) from error
+    except DECODER_ERRORS as error:
+        raise DecodeError(where=where, cause=DecodeCause.UNDECODABLE, came=_words(error)) from error
+
+
+def _words(error: Exception) -> str:
+    return error.strerror if isinstance(error, FFmpegError) and error.strerror else str(error)
+
+
+def read_packets(container: InputContainer, stream: VideoStream) -> list[VideoPacket]:
+    """Read all packets of the stream, in decoding order, without the empty one that marks the end."""
+    return [packet for packet in container.demux(stream) if packet.size]
+
+
+def decode_packets(stream: VideoStream, packets: Sequence[VideoPacket]) -> Iterator[VideoFrame]:
+    """Decode packets and then what the decoder held back."""
+    for packet in packets:
+        yield from stream.decode(packet)
+    yield from stream.decode(None)
+
+
+def upright_pixels(frame: VideoFrame) -> np.ndarray:
+    """Convert to uint8 (H, W, 3) RGB and apply the quarter turns that the file asks players for."""
+    pixels = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    return np.rot90(pixels, k=_quarter_turns(frame))
+
+
+def upright_size(frame: VideoFrame) -> tuple[int, int]:
+    """Say the height and width that `upright_pixels` has."""
+    return (frame.width, frame.height) if _quarter_turns(frame) % 2 else (frame.height, frame.width)
+
+
+def _quarter_turns(frame: VideoFrame) -> int:
+    """Count anticlockwise quarter turns."""
+    return round(frame.rotation / 90) % 4
+
+
+def check_one_size(sizes: Iterable[tuple[int, int]], where: str) -> None:
+    """Refuse a video whose picture size changes: it cannot be one array.
+
+    Raises:
+        DecodeError: More than one size.
+    """
+    distinct = sorted(set(sizes))
+    if len(distinct) > 1:
+        raise DecodeError(
+            where=where,
+            cause=DecodeCause.UNDECODABLE,
+            came="the picture size changes: " + ", ".join(f"{height}x{width}" for height, width in distinct),
+            expected="one size throughout",
+            todo="Re-encode the file to one size.",
+        )

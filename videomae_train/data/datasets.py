@@ -1,0 +1,228 @@
+"""Map-style data sets over positions: what one item of a batch is, and what stands in for a broken one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from videomae_train.data.index import Selection
+from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, PretrainDataOptions
+from videomae_train.data.order import EpochOrder
+from videomae_train.data.views import SampleKey, Video, evaluation_views, finetune_views, pretrain_views
+from videomae_train.errors import ConfigError, DecodeError, TrainingError
+from videomae_train.types import Fault, PatchGrid
+
+MaskSampler = Callable[[PatchGrid, np.random.Generator], np.ndarray]
+
+MAX_ATTEMPTS = 20
+
+T = TypeVar("T")
+
+
+class PretrainItem(NamedTuple):
+    """All views of one video: clips uint8 (R, T, S, S, C), visible int64 (R, V), hidden int64 (R, M)."""
+
+    clips: Tensor
+    visible: Tensor
+    hidden: Tensor
+    sample_id: int
+    faults: tuple[Fault, ...]
+
+
+class LabeledItem(NamedTuple):
+    """All views of one video and its class: clips uint8 (R, T, S, S, C)."""
+
+    clips: Tensor
+    label: int
+    sample_id: int
+    faults: tuple[Fault, ...]
+
+
+class EvaluationItem(NamedTuple):
+    """All test views of one video: clips uint8 (n, R, T, S, S, C), n = 1, or 0 if the video is faulty."""
+
+    clips: Tensor
+    label: int
+    sample_id: int
+    faults: tuple[Fault, ...]
+
+
+class PretrainDataset(Dataset[PretrainItem]):
+    """Clips and masks at the positions of the training order.
+
+    Args:
+        selection: The videos.
+        order: Which of them stands where.
+        options: How clips are made.
+        mask_sampler: Draws bool (N,), True = hidden, always hiding the same number.
+        grid: Patch grid of a clip.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        order: EpochOrder,
+        options: PretrainDataOptions,
+        *,
+        mask_sampler: MaskSampler,
+        grid: PatchGrid,
+    ) -> None:
+        self.selection = selection
+        self.order = order
+        self.options = options
+        self.mask_sampler = mask_sampler
+        self.grid = grid
+
+    def __getitem__(self, position: int) -> PretrainItem:
+        """Make the clips and masks of one position.
+
+        Raises:
+            ShardError: A shard does not hold what the index says.
+            TrainingError: Neither the video nor its alternates can be read.
+        """
+        clips, key, faults = _first_readable(
+            self.selection,
+            self.order,
+            position,
+            lambda video, key: pretrain_views(video, self.options, key),
+        )
+        masks = [self.mask_sampler(self.grid, key.rng(view, "mask")) for view in range(len(clips))]
+        return PretrainItem(
+            clips=clips,
+            visible=torch.from_numpy(np.stack([np.flatnonzero(~mask) for mask in masks])),
+            hidden=torch.from_numpy(np.stack([np.flatnonzero(mask) for mask in masks])),
+            sample_id=key.sample_id,
+            faults=faults,
+        )
+
+
+class FinetuneDataset(Dataset[LabeledItem]):
+    """Augmented clips and labels at the positions of the training order.
+
+    Args:
+        selection: The videos, all labelled.
+        order: Which of them stands where.
+        options: How clips are made.
+
+    Raises:
+        ConfigError: A video has no label.
+    """
+
+    def __init__(self, selection: Selection, order: EpochOrder, options: FinetuneDataOptions) -> None:
+        selection.check_labelled()
+        self.selection = selection
+        self.order = order
+        self.options = options
+
+    def __getitem__(self, position: int) -> LabeledItem:
+        """Make the clips of one position.
+
+        Raises:
+            ShardError: A shard does not hold what the index says.
+            TrainingError: Neither the video nor its alternates can be read.
+        """
+        clips, key, faults = _first_readable(
+            self.selection,
+            self.order,
+            position,
+            lambda video, key: finetune_views(video, self.options, key),
+        )
+        return LabeledItem(clips, int(self.selection.dataset.labels[key.sample_id]), key.sample_id, faults)
+
+
+class EvaluationDataset(Dataset[EvaluationItem]):
+    """This rank's share of the videos to score, each with all its views; nothing is ever replaced.
+
+    Args:
+        selection: The videos, all labelled.
+        options: Which views are taken.
+        rank: This rank.
+        world: Number of ranks; together they hold each video once, without padding, so that one may be empty.
+
+    Raises:
+        ConfigError: A video has no label, or the views contradict each other.
+    """
+
+    def __init__(
+        self, selection: Selection, options: EvaluationDataOptions, *, rank: int = 0, world: int = 1
+    ) -> None:
+        selection.check_labelled()
+        if options.windows == "middle_dense" and options.num_clips != 1:
+            raise ConfigError(
+                where="data.num_clips",
+                came=f"{options.num_clips} clips with windows=middle_dense",
+                expected="one clip from the middle",
+                todo="Set num_clips=1 or windows=spread.",
+            )
+        self.selection = selection
+        self.options = options
+        self.sample_ids = selection.sample_ids[rank::world]
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __getitem__(self, place: int) -> EvaluationItem:
+        """Make the views of one video; a faulty one has none.
+
+        Raises:
+            ShardError: A shard does not hold what the index says.
+        """
+        sample_id = int(self.sample_ids[place])
+        label = int(self.selection.dataset.labels[sample_id])
+        try:
+            clips = evaluation_views(_read_video(self.selection, sample_id), self.options)
+        except DecodeError as error:
+            fault = _fault(self.selection, sample_id, -1, error)
+            return EvaluationItem(self._no_clips(), label, sample_id, (fault,))
+        return EvaluationItem(clips[None], label, sample_id, ())
+
+    def _no_clips(self) -> Tensor:
+        views, size = self.options.num_clips * self.options.num_crops, self.options.size
+        return torch.empty((0, views, self.options.num_frames, size, size, 3), dtype=torch.uint8)
+
+
+def _first_readable(
+    selection: Selection, order: EpochOrder, position: int, make: Callable[[Video, SampleKey], T]
+) -> tuple[T, SampleKey, tuple[Fault, ...]]:
+    """Make what stands at a position; a broken video is replaced by alternates that only the position
+    decides."""
+    epoch, sample_id = order.sample_at(position)
+    faults: list[Fault] = []
+    for attempt in range(MAX_ATTEMPTS):
+        key = SampleKey(order.seed, epoch, order.fingerprint, sample_id)
+        try:
+            return make(_read_video(selection, sample_id), key), key, tuple(faults)
+        except DecodeError as error:
+            faults.append(_fault(selection, sample_id, position, error))
+            sample_id = order.alternate(position, attempt)
+    raise TrainingError(
+        where=f"position {position} of {selection.dataset.folder}",
+        came=f"{MAX_ATTEMPTS} unreadable videos in a row; the last: {faults[-1].detail}",
+        expected="a data set that is mostly readable",
+        todo="Pack the videos again; packing leaves out and lists what cannot be read.",
+    )
+
+
+def _read_video(selection: Selection, sample_id: int) -> Video:
+    dataset = selection.dataset
+    return Video(
+        content=dataset.read_bytes(sample_id),
+        num_frames=int(dataset.num_frames[sample_id]),
+        where=dataset.where(sample_id),
+    )
+
+
+def _fault(selection: Selection, sample_id: int, position: int, error: DecodeError) -> Fault:
+    return Fault(
+        key=selection.dataset.key(sample_id),
+        shard=selection.dataset.shard(sample_id),
+        sample_id=sample_id,
+        position=position,
+        cause=error.cause.value,
+        detail=str(error),
+    )

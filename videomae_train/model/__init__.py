@@ -1,0 +1,43 @@
+"""The VideoMAE model family: architecture, weights in and out, image processor."""
+
+from videomae_train.model.audit import Fate, TensorNote, WeightsReport
+from videomae_train.model.classifier import VideoMAEForVideoClassification
+from videomae_train.model.config import VideoMAEConfig
+from videomae_train.model.convert import Layout, convert
+from videomae_train.model.encoder_model import VideoMAEModel
+from videomae_train.model.image_processor import VideoMAEFeatureExtractor, VideoMAEImageProcessor
+from videomae_train.model.outputs import ClassificationOutput, EncoderOutput, PreTrainingOutput
+from videomae_train.model.patches import normalise_clips, patchify, unpatchify
+from videomae_train.model.pretraining import VideoMAEForPreTraining
+from videomae_train.model.weights import (
+    classifier_from_pretrained,
+    load_classifier,
+    load_pretraining_model,
+    read_config,
+    save_weights_folder,
+)
+
+__all__ = [
+    "ClassificationOutput",
+    "EncoderOutput",
+    "Fate",
+    "Layout",
+    "PreTrainingOutput",
+    "TensorNote",
+    "VideoMAEConfig",
+    "VideoMAEFeatureExtractor",
+    "VideoMAEForPreTraining",
+    "VideoMAEForVideoClassification",
+    "VideoMAEImageProcessor",
+    "VideoMAEModel",
+    "WeightsReport",
+    "classifier_from_pretrained",
+    "convert",
+    "load_classifier",
+    "load_pretraining_model",
+    "normalise_clips",
+    "patchify",
+    "read_config",
+    "save_weights_folder",
+    "unpatchify",
+]

@@ -1,0 +1,251 @@
+"""The one place of every architecture knob of the model, under Hugging Face's field names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
+
+from videomae_train.errors import ConfigError
+from videomae_train.types import PatchGrid
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class VideoMAEConfig:
+    """Architecture of an encoder, its pretraining decoder and its classification head.
+
+    The defaults are the published ViT-B (VideoMAE, table 2). Other sizes are values in `configs/model/`.
+
+    Attributes:
+        image_size: Height and width of a frame in pixels; one number for square frames.
+        patch_size: Edge of a patch in pixels.
+        num_channels: C, 3 for RGB.
+        num_frames: T, frames of a clip.
+        tubelet_size: Frames that one patch spans.
+        hidden_size: Encoder width D.
+        num_hidden_layers: Encoder blocks.
+        num_attention_heads: Encoder heads; must divide hidden_size.
+        intermediate_size: Width inside the encoder's MLPs.
+        hidden_act: "gelu" is the exact one (published).
+        hidden_dropout_prob: Dropout after attention and MLP; published 0.
+        attention_probs_dropout_prob: Dropout on attention weights; published 0.
+        initializer_range: Standard deviation of a fine-tuned classifier's fresh linear weights.
+        qkv_bias: Learned biases on queries and values (never on keys).
+        use_mean_pooling: The classifier averages all tokens, then `fc_norm` (published). False: `norm`, then
+            the first token.
+        decoder_num_attention_heads: Decoder heads; must divide decoder_hidden_size.
+        decoder_hidden_size: Decoder width.
+        decoder_num_hidden_layers: Decoder blocks.
+        decoder_intermediate_size: Width inside the decoder's MLPs.
+        norm_pix_loss: Reconstruct pixels normalised per patch and channel (published) rather than raw ones.
+        layer_norm_eps: Epsilon in all blocks and in the encoder's final norm; published 1e-6, transformers
+            1e-12.
+        decoder_norm_eps: Epsilon of the decoder's final norm; published 1e-6, transformers 1e-5.
+        fc_norm_eps: Epsilon of the classifier's norm; published 1e-6, transformers 1e-5.
+        encoder_norm: The pretraining encoder ends in a norm (published). False only for transformers'
+            pretraining models that were made with use_mean_pooling=True, which have none.
+        decoder_kind: "joint": decoder tokens attend to visible ones and each other. "cross": to visible ones
+            only.
+        drop_path_rate: Stochastic depth of the last encoder block; grows linearly from 0 over the depth.
+        head_dropout: Dropout before the classification head.
+        head_init_scale: Factor on the fresh classification head; published 0.001.
+        image_mean: Per channel, on pixels in [0, 1]; what uint8 clips are normalised with.
+        image_std: Per channel, likewise.
+        position_grid: (t, h, w) that the position table was trained on; None means this configuration's own
+            grid.
+        num_labels: Classes K; 0 for a model without a head. Follows from id2label where that is given.
+        id2label: Class number to name; made up as LABEL_0 ... where only num_labels is given.
+
+    Raises:
+        ConfigError: A value is out of range, or two values contradict each other.
+    """
+
+    image_size: int | tuple[int, int] = 224
+    patch_size: int = 16
+    num_channels: int = 3
+    num_frames: int = 16
+    tubelet_size: int = 2
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: Literal["gelu", "gelu_pytorch_tanh", "relu"] = "gelu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    initializer_range: float = 0.02
+    qkv_bias: bool = True
+    use_mean_pooling: bool = True
+    decoder_num_attention_heads: int = 6
+    decoder_hidden_size: int = 384
+    decoder_num_hidden_layers: int = 4
+    decoder_intermediate_size: int = 1536
+    norm_pix_loss: bool = True
+    layer_norm_eps: float = 1e-6
+    decoder_norm_eps: float = 1e-6
+    fc_norm_eps: float = 1e-6
+    encoder_norm: bool = True
+    decoder_kind: Literal["joint", "cross"] = "joint"
+    drop_path_rate: float = 0.0
+    head_dropout: float = 0.0
+    head_init_scale: float = 0.001
+    image_mean: tuple[float, ...] = IMAGENET_MEAN
+    image_std: tuple[float, ...] = IMAGENET_STD
+    position_grid: tuple[int, int, int] | None = None
+    num_labels: int = 0
+    id2label: dict[int, str] = field(default_factory=dict[int, str])
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        _check_divisions(self)
+        _check_channels(self)
+        if self.id2label and self.num_labels not in (0, len(self.id2label)):
+            raise _error(
+                "num_labels",
+                f"{self.num_labels}, but id2label names {len(self.id2label)}",
+                "the same number of classes in both",
+            )
+        if sorted(self.id2label) != list(range(len(self.id2label))):
+            raise _error(
+                "id2label", f"class numbers {sorted(self.id2label)[:5]} ...", "0 .. K-1 without a gap"
+            )
+        names = self.id2label or {number: f"LABEL_{number}" for number in range(self.num_labels)}
+        object.__setattr__(self, "id2label", dict(sorted(names.items())))
+        object.__setattr__(self, "num_labels", len(names))
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        return self.image_size if isinstance(self.image_size, tuple) else (self.image_size, self.image_size)
+
+    @property
+    def grid(self) -> PatchGrid:
+        """Patches along time, height and width."""
+        height, width = self.frame_size
+        return PatchGrid(
+            t=self.num_frames // self.tubelet_size, h=height // self.patch_size, w=width // self.patch_size
+        )
+
+    @property
+    def trained_grid(self) -> PatchGrid:
+        """Grid that the position table was trained on."""
+        return self.grid if self.position_grid is None else PatchGrid(*self.position_grid)
+
+    @property
+    def patch_values(self) -> int:
+        """Pixel values of one patch over all channels, P."""
+        return self.num_channels * self.tubelet_size * self.patch_size**2
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        """Class name to number."""
+        return {name: number for number, name in self.id2label.items()}
+
+    def with_labels(self, labels: int | dict[int, str]) -> Self:
+        """Give the same configuration for other classes, as their number or their names."""
+        if isinstance(labels, int):
+            return replace(self, num_labels=labels, id2label={})
+        return replace(self, num_labels=len(labels), id2label=labels)
+
+
+_POSITIVE = [
+    "patch_size",
+    "num_channels",
+    "num_frames",
+    "tubelet_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "decoder_num_attention_heads",
+    "decoder_hidden_size",
+    "decoder_num_hidden_layers",
+    "decoder_intermediate_size",
+    "initializer_range",
+    "layer_norm_eps",
+    "decoder_norm_eps",
+    "fc_norm_eps",
+]
+_CHOICES = {"hidden_act": ("gelu", "gelu_pytorch_tanh", "relu"), "decoder_kind": ("joint", "cross")}
+_SHARES = ["hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate", "head_dropout"]
+
+
+def _error(name: str, came: str, expected: str, todo: str = "Change one of them.") -> ConfigError:
+    return ConfigError(where=f"model.{name}", came=came, expected=expected, todo=todo)
+
+
+def _check_numbers(config: VideoMAEConfig) -> None:
+    values = vars(config)
+    for name in _POSITIVE:
+        if not values[name] > 0:
+            raise _error(name, str(values[name]), "a number above 0", "Set it to the size you want.")
+    for name in _SHARES:
+        if not 0.0 <= values[name] < 1.0:
+            raise _error(name, str(values[name]), "a share in [0, 1)", "Set it to 0 to switch it off.")
+    if config.num_labels < 0:
+        raise _error(
+            "num_labels", str(config.num_labels), "0 or more classes", "Use 0 for a model without head."
+        )
+
+
+def _check_choices(config: VideoMAEConfig) -> None:
+    values = vars(config)
+    for name, choices in _CHOICES.items():
+        if values[name] not in choices:
+            raise _error(name, repr(values[name]), " or ".join(map(repr, choices)), "Choose one of them.")
+    if config.position_grid is not None and (len(config.position_grid) != 3 or min(config.position_grid) < 1):
+        raise _error(
+            "position_grid",
+            str(config.position_grid),
+            "patches along t, h and w",
+            "Leave it out for the own grid.",
+        )
+
+
+def _check_labels(config: VideoMAEConfig) -> None:
+    names = config.id2label
+    if names and config.num_labels not in (0, len(names)):
+        came = f"{config.num_labels}, but id2label names {len(names)}"
+        raise _error("num_labels", came, "the same number of classes in both")
+    if sorted(names) != list(range(len(names))) or len(set(names.values())) != len(names):
+        came = f"{len(names)} classes from {min(names)} to {max(names)}, {len(set(names.values()))} different names"
+        raise _error(
+            "id2label", came, "numbers 0 .. K-1 without a gap, each with its own name", "Correct the names."
+        )
+
+
+def _check_divisions(config: VideoMAEConfig) -> None:
+    height, width = config.frame_size
+    divisions = (
+        ("image_size", height, "patch_size", config.patch_size),
+        ("image_size", width, "patch_size", config.patch_size),
+        ("num_frames", config.num_frames, "tubelet_size", config.tubelet_size),
+        ("hidden_size", config.hidden_size, "num_attention_heads", config.num_attention_heads),
+        (
+            "decoder_hidden_size",
+            config.decoder_hidden_size,
+            "decoder_num_attention_heads",
+            config.decoder_num_attention_heads,
+        ),
+    )
+    for name, whole, divisor_name, divisor in divisions:
+        if whole < 1 or whole % divisor:
+            raise _error(
+                name, f"{whole} is no multiple of {divisor_name}={divisor}", f"a multiple of {divisor}"
+            )
+
+
+def _check_channels(config: VideoMAEConfig) -> None:
+    for name, values in (("image_mean", config.image_mean), ("image_std", config.image_std)):
+        if len(values) != config.num_channels:
+            raise _error(
+                name,
+                f"{len(values)} values for num_channels={config.num_channels}",
+                "one value per channel",
+                "Give the statistics of your own pixels in [0, 1].",
+            )
+    if min(config.image_std) <= 0:
+        raise _error(
+            "image_std", str(config.image_std), "values above 0", "Use 1 to leave a channel as it is."
+        )

@@ -1,0 +1,123 @@
+"""Files of the official VideoMAE and VideoMAE V2 releases, read and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor
+
+from videomae_train.errors import CheckpointError
+from videomae_train.model.config import VideoMAEConfig
+from videomae_train.model.config_json import CLASSIFICATION, ENCODER, PRETRAINING, config_from_json
+from videomae_train.model.inference import infer_config
+from videomae_train.model.pickles import load_pickle
+
+ENTRIES = ("model", "module", "state_dict")
+_WRAPPERS = ("_orig_mod.", "module.", "backbone.", "model.")
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """An official file in our terms; see `sources.WeightsSource` for the fields."""
+
+    config: VideoMAEConfig
+    architecture: str
+    state: dict[str, Tensor]
+    dropped: dict[str, str]
+
+
+def read_official(
+    path: Path, *, config: VideoMAEConfig | None = None, entry: str | None = None, trust_pickle: bool = False
+) -> OfficialFile:
+    """Read a pretraining, fine-tuned or encoder-only file of VideoMAE V1 or V2.
+
+    Args:
+        path: The .pth file.
+        config: The architecture; None infers it from the tensors, with the released head counts.
+        entry: Top-level key; None takes the first of "model", "module", "state_dict", or the whole file.
+        trust_pickle: Load a pickle that may run any code.
+
+    Raises:
+        CheckpointError: The file is unreadable, has no such entry, or holds no VideoMAE.
+    """
+    loaded = load_pickle(path, trust=trust_pickle)
+    contents = _entry(loaded, entry, path)
+    dropped = {name: "no tensor" for name, value in contents.items() if not isinstance(value, Tensor)}
+    tensors = {name: value for name, value in contents.items() if isinstance(value, Tensor)}
+    state = from_official(tensors, where=str(path))
+    if config is None:
+        config = _written_config(loaded, path) or infer_config(state, where=str(path))
+    return OfficialFile(config, _architecture(state), state, dropped)
+
+
+def from_official(state: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
+    """Rename official tensors as ours: without wrappers' prefixes, and the encoder's under `encoder.`.
+
+    Raises:
+        CheckpointError: Two tensors come to the same name.
+    """
+    bare: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        stripped = _unwrapped(name)
+        if stripped in bare:
+            raise CheckpointError(
+                where=where,
+                came=f"{stripped} twice, once as {name}",
+                expected="each tensor once",
+                todo="Choose one entry of the file.",
+            )
+        bare[stripped] = tensor
+    return {_with_encoder(name): tensor for name, tensor in bare.items()}
+
+
+def to_official(state: Mapping[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    """Rename our tensors as the official files have them."""
+    if architecture == PRETRAINING:
+        return dict(state)
+    return {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
+
+
+def _entry(loaded: object, entry: str | None, path: Path) -> dict[str, object]:
+    contents = cast("dict[str, object]", loaded) if isinstance(loaded, dict) else {}
+    key = entry or next((key for key in ENTRIES if isinstance(contents.get(key), Mapping)), None)
+    chosen = contents if key is None else contents.get(key)
+    if isinstance(chosen, Mapping) and any(isinstance(value, Tensor) for value in chosen.values()):
+        return dict(cast("Mapping[str, object]", chosen))
+    raise CheckpointError(
+        where=str(path),
+        came=f"no tensors under {key or 'the top level'}; keys {sorted(map(str, contents))[:8]}",
+        expected="named tensors, at the top or under 'model', 'module' or another entry",
+        todo="Name the right entry, such as model_ema.",
+    )
+
+
+def _unwrapped(name: str) -> str:
+    """Strip what torch.compile, DistributedDataParallel and wrapping models put in front of every name."""
+    name = name.replace("_orig_mod.", "")
+    stripped = name
+    while stripped.startswith(_WRAPPERS):
+        stripped = stripped.partition(".")[2]
+    return stripped
+
+
+def _with_encoder(name: str) -> str:
+    own = re.match(r"patch_embed\.|blocks\.|norm\.", name)
+    return f"encoder.{name}" if own else name
+
+
+def _architecture(state: Mapping[str, Tensor]) -> str:
+    if "mask_token" in state:
+        return PRETRAINING
+    return CLASSIFICATION if "head.weight" in state else ENCODER
+
+
+def _written_config(loaded: object, path: Path) -> VideoMAEConfig | None:
+    """Read the configuration that our own export puts into the file."""
+    values = cast("dict[str, object]", loaded).get("config")
+    if not isinstance(values, dict):
+        return None
+    return config_from_json(cast("dict[str, object]", values), where=f"{path}, config")

@@ -1,0 +1,87 @@
+"""Weights folders of our two models, in and out, and starting one from the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from videomae_train.model.audit import WeightsReport
+from videomae_train.model.classifier import VideoMAEForVideoClassification
+from videomae_train.model.config import VideoMAEConfig
+from videomae_train.model.config_json import CLASSIFICATION, PRETRAINING
+from videomae_train.model.placing import classifier_config, place_classifier
+from videomae_train.model.pretraining import VideoMAEForPreTraining
+from videomae_train.model.saving import write_weights_folder
+from videomae_train.model.sources import open_source
+
+Model = VideoMAEForPreTraining | VideoMAEForVideoClassification
+
+
+def save_weights_folder(model: Model, folder: Path, *, card: str) -> None:
+    """Write a model as a folder that transformers loads as it is.
+
+    The folder appears whole or not at all: files are written beside it and renamed into place.
+
+    Args:
+        model: What to save; its tensors are copied to the CPU.
+        folder: Made new, or replaced when it is an older weights folder.
+        card: Markdown of the model card (README.md).
+
+    Raises:
+        ConfigError: The folder exists and holds other files.
+    """
+    architecture = PRETRAINING if isinstance(model, VideoMAEForPreTraining) else CLASSIFICATION
+    write_weights_folder(folder, model.config, architecture, model.state_dict(), card)
+
+
+def load_pretraining_model(source: str | Path) -> VideoMAEForPreTraining:
+    """Load a pretraining model, every tensor placed; see `sources.open_source` for what a source may be.
+
+    Raises:
+        CheckpointError: The weights are incomplete or damaged, or of another model.
+    """
+    return VideoMAEForPreTraining.from_pretrained(source)
+
+
+def load_classifier(source: str | Path) -> VideoMAEForVideoClassification:
+    """Load a fine-tuned classifier, every tensor placed; see `sources.open_source` for what a source may be.
+
+    Raises:
+        CheckpointError: The weights are incomplete or damaged, or of another model.
+    """
+    return VideoMAEForVideoClassification.from_pretrained(source)
+
+
+def classifier_from_pretrained(
+    source: str | Path, config: VideoMAEConfig
+) -> tuple[VideoMAEForVideoClassification, WeightsReport]:
+    """Start fine-tuning: a pretrained encoder under a fresh head.
+
+    The pretraining encoder's final norm is dropped where the classifier pools by mean, as published. Where
+    the configuration has another frame size or count than the weights, its position table is resampled from
+    theirs. From another classifier, norm and head come along when they are for the same classes.
+
+    Args:
+        source: Weights of a pretraining model, a bare encoder or a classifier.
+        config: The classifier that is wanted, for example `replace(read_config(folder), drop_path_rate=0.1)
+            .with_labels(101)`; in what the encoder computes it must agree with the source's.
+
+    Returns:
+        The model, and the fate of every tensor.
+
+    Raises:
+        CheckpointError: A tensor is missing, extra or of another shape.
+        ConfigError: The configuration describes another encoder than the source's.
+    """
+    opened = open_source(source)
+    config = classifier_config(opened, config)
+    model = VideoMAEForVideoClassification(config)
+    return model, place_classifier(model, opened, config)
+
+
+def read_config(source: str | Path) -> VideoMAEConfig:
+    """Read the configuration of weights; see `sources.open_source` for what a source may be.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    return open_source(source).config

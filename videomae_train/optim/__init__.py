@@ -1,0 +1,6 @@
+"""Parameter groups, optimisers and the learning-rate schedule."""
+
+from videomae_train.optim.optimizers import OptimizerOptions, build_optimizer, set_learning_rate
+from videomae_train.optim.schedule import WarmupCosine
+
+__all__ = ["OptimizerOptions", "WarmupCosine", "build_optimizer", "set_learning_rate"]

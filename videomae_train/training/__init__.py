@@ -1,0 +1,1 @@
+"""The training loop of every stage: tasks, batch arithmetic, stepping, checkpoints, progress."""

@@ -1,0 +1,123 @@
+"""What a run shows and writes while it goes: a progress line and the list of faults."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from videomae_train.training.module import SteppingModule
+
+_SECONDS_BETWEEN_PLAIN_LINES = 20.0
+
+
+class StepProgress(pl.Callback):
+    """A progress bar over optimizer steps on rank 0; plain lines now and then where the output is not a terminal.
+
+    Args:
+        title: Shown in front of the bar.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._console = Console(file=sys.stderr)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._printed_at = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar where there is a terminal."""
+        assert isinstance(pl_module, SteppingModule)
+        if trainer.is_global_zero and self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=self._console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                self._title, total=pl_module.plan.total_steps, completed=pl_module.step, figures=""
+            )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
+        """Move the bar on at the end of an optimizer step."""
+        assert isinstance(pl_module, SteppingModule)
+        if not (trainer.is_global_zero and pl_module.at_step_boundary):
+            return
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=pl_module.step, figures=_figures(pl_module))
+        elif pl_module.latest and time.monotonic() - self._printed_at > _SECONDS_BETWEEN_PLAIN_LINES:
+            self._printed_at = time.monotonic()
+            total = pl_module.plan.total_steps
+            self._console.print(
+                f"{self._title} {pl_module.step}/{total} {_figures(pl_module)}", highlight=False, soft_wrap=True
+            )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the bar as it stands."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back before the error is printed."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _figures(module: SteppingModule) -> str:
+    latest = module.latest
+    if not latest:
+        return ""
+    faults = f" · {latest['train/num_faults']:.0f} faults" if latest["train/num_faults"] else ""
+    return (
+        f"loss {latest['train/loss']:.4f} · lr {latest['train/lr']:.2e} · {latest['train/views_per_sec']:.1f} views/s"
+        f" · waiting for data {latest['train/data_wait_ratio']:.0%}{faults}"
+    )
+
+
+class FaultList(pl.Callback):
+    """Keep faults.json of the run up to date and name each new fault once.
+
+    Args:
+        path: The file, a JSON list with one object a fault.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._named = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Pass by what an earlier attempt of the run has named."""
+        assert isinstance(pl_module, SteppingModule)
+        self._named = len(pl_module.faults)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
+        """Write what is new."""
+        assert isinstance(pl_module, SteppingModule)
+        if trainer.is_global_zero and len(pl_module.faults) > self._named:
+            self._write(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write what is new before the run ends."""
+        assert isinstance(pl_module, SteppingModule)
+        if trainer.is_global_zero and len(pl_module.faults) > self._named:
+            self._write(pl_module)
+
+    def _write(self, module: SteppingModule) -> None:
+        for fault in module.faults[self._named :]:
+            print(f"unreadable, replaced: {fault.key} in {fault.shard}: {fault.cause} ({fault.detail})", file=sys.stderr)
+        self._named = len(module.faults)
+        self._path.write_text(json.dumps([fault._asdict() for fault in module.faults], indent=1))
