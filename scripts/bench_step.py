@@ -22,32 +22,41 @@ SIZES = {
     "tiny": {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 768}
     | {"decoder_hidden_size": 96, "decoder_num_attention_heads": 3, "decoder_intermediate_size": 384}
     | {"decoder_num_hidden_layers": 2, "image_size": 64, "patch_size": 8, "num_frames": 8},
-    "small": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536}
+    "small": {
+        "hidden_size": 384,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 6,
+        "intermediate_size": 1536,
+    }
     | {"decoder_hidden_size": 192, "decoder_num_attention_heads": 3, "decoder_intermediate_size": 768},
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     ours, reference = steps(SIZES[options.size], options.batch)
-    ours(), reference()  # warm-up
+    timed_pair(ours, reference, first=True)  # warm-up
     pairs = np.array([timed_pair(ours, reference, first=number % 2 == 0) for number in range(options.rounds)])
     for name, seconds in (("videomae-train", pairs[:, 0]), ("transformers", pairs[:, 1])):
         low, middle, high = np.percentile(seconds * 1000, [25, 50, 75])
-        print(f"{name:15s} {middle:8.1f} ms a step ({low:.1f} to {high:.1f})   {options.batch / np.median(seconds):6.2f} clips/s")
+        clips_per_sec = options.batch / np.median(seconds)
+        print(f"{name:15s} {middle:8.1f} ms a step ({low:.1f} to {high:.1f})   {clips_per_sec:6.2f} clips/s")
     low, middle, high = np.percentile(pairs[:, 1] / pairs[:, 0], [25, 50, 75])
-    print(f"ratio           {middle:8.2f} x ({low:.2f} to {high:.2f}) over {options.rounds} rounds, {torch.get_num_threads()} threads")
+    conditions = f"{options.rounds} rounds, {torch.get_num_threads()} threads"
+    print(f"ratio           {middle:8.2f} x ({low:.2f} to {high:.2f}) over {conditions}")
 
 
 def steps(sizes: dict[str, int], batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
     torch.manual_seed(0)
     config = VideoMAEConfig(**sizes)  # pyright: ignore[reportArgumentType]
     model = VideoMAEForPreTraining(config)
-    reference = Reference(ReferenceConfig(**sizes, use_mean_pooling=False, norm_pix_loss=True))
+    reference = Reference(ReferenceConfig(**sizes, use_mean_pooling=False, norm_pix_loss=True))  # pyright: ignore[reportArgumentType]
     rng = np.random.default_rng(0)
     height, width = config.frame_size
     frames = rng.integers(0, 256, (batch, config.num_frames, height, width, 3), dtype=np.uint8)
@@ -76,7 +85,9 @@ def stepper(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> Callabl
     return step
 
 
-def timed_pair(ours: Callable[[], None], reference: Callable[[], None], *, first: bool) -> tuple[float, float]:
+def timed_pair(
+    ours: Callable[[], None], reference: Callable[[], None], *, first: bool
+) -> tuple[float, float]:
     if first:
         return timed(ours), timed(reference)
     reference_sec = timed(reference)

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "randomness": set(),
-    **{leaf: ROOTS for leaf in LEAVES},
+    **dict.fromkeys(LEAVES, ROOTS),
     "evaluation": ROOTS | LEAVES,
     "training": ROOTS | LEAVES | {"evaluation"},
     "reporting": ROOTS | LEAVES | {"evaluation", "training"},
@@ -64,7 +64,9 @@ def offences(file: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
+)
 def test_imports__go_one_way(file: Path) -> None:
     assert offences(file) == []
 

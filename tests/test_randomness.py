@@ -6,7 +6,6 @@ import torch
 
 from videomae_train.randomness import keyed_permutation, keyed_rng, philox_key, sample_rng, seeded_scope
 
-
 GOLDEN_WORDS = [253793835275744517, 12631410733472875662, 10007676568852885839]
 GOLDEN_PERMUTATION = [0, 5, 7, 6, 3, 2, 4, 1]
 
@@ -24,7 +23,15 @@ def test_keyed_rng__is_pinned() -> None:
 
 def test_sample_rng__another_purpose_view_or_epoch_is_another_choice() -> None:
     base = {"seed": 0, "epoch": 0, "dataset": "d", "sample_id": 0, "view": 0, "purpose": "crop"}
-    changed = [{}, {"seed": 1}, {"epoch": 1}, {"dataset": "e"}, {"sample_id": 1}, {"view": 1}, {"purpose": "mask"}]
+    changed = [
+        {},
+        {"seed": 1},
+        {"epoch": 1},
+        {"dataset": "e"},
+        {"sample_id": 1},
+        {"view": 1},
+        {"purpose": "mask"},
+    ]
     draws = [sample_rng(**{**base, **change}).integers(2**63) for change in changed]  # type: ignore[arg-type]
     assert len(set(draws)) == len(changed)
 

@@ -115,9 +115,15 @@ def pack(
 
 
 @videomae.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to write.")
-@click.option("--short", is_flag=True, help="A minute instead of five: shows that the chain runs, not that it learns.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the videos, the selections and the training.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to write."
+)
+@click.option(
+    "--short", is_flag=True, help="A minute instead of five: shows that the chain runs, not that it learns."
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of the videos, the selections and the training."
+)
 def demo(out: Path, short: bool, seed: int) -> None:
     """Run the main job on generated videos and write a report page."""
     from videomae_train.commands.demo import run_demo

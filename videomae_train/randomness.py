@@ -7,7 +7,7 @@ never by worker, rank or clock. Two runs that ask for the same choice get the sa
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import blake2b
 
@@ -73,7 +73,7 @@ def keyed_permutation(size: int, *parts: KeyPart) -> np.ndarray:
 
 
 @contextmanager
-def seeded_scope(*parts: KeyPart) -> Iterator[None]:
+def seeded_scope(*parts: KeyPart) -> Generator[None]:
     """Seed Python's, numpy's and torch's global generators inside a block and restore them after it.
 
     For library augmentations (torchvision, timm) that draw from global generators. Only torch's CPU generator is

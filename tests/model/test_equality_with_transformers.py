@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from small_models import bool_mask, random_clips, shake, token_numbers
+import yaml
+from small_models import CONFIGS, bool_mask, random_clips, shake, token_numbers
 from torch import Tensor
 
 from videomae_train.model import (
@@ -161,6 +162,25 @@ def test_their_classifier_folder__computes_the_same_here(
     assert ours.config.id2label == theirs.config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
     pixels = torch.randn(2, *ours.encoder.patch_embed.clip_shape)
     assert_close(ours(pixels).logits, theirs.eval()(pixels).logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_shipped_sizes__logits_loss_and_gradients(size: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    values = yaml.safe_load((CONFIGS / f"{size}.yaml").read_text())
+    ours = VideoMAEForPreTraining(VideoMAEConfig(**values, **THEIR_EPS))
+    shake(ours, deviation=0.01)
+    ours, theirs = pair(ours, tmp_path / "weights", dtype)
+    pixels = torch.randn(1, *ours.encoder.patch_embed.clip_shape, dtype=dtype)
+    grid = ours.config.grid
+    mask = bool_mask(token_numbers(grid, batch=1, ratio=0.9)[1], grid.num_tokens)
+    mine, yours = ours(pixels, mask), theirs(pixels, bool_masked_pos=mask)
+    assert_close(mine.logits, yours.logits)
+    assert_close(mine.loss, yours.loss)
+    mine.loss.backward()
+    yours.loss.backward()
+    assert_same_gradients(ours, theirs)
 
 
 def their_config(config: VideoMAEConfig, *, use_mean_pooling: bool) -> transformers.VideoMAEConfig:

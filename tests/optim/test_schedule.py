@@ -9,7 +9,9 @@ def test_schedule__equals_the_published_arrays(warmup: int, total: int) -> None:
     peak, floor = 6e-4, 4e-5
     rising = np.linspace(0, peak, warmup)
     num_falling = total - warmup
-    falling = [floor + 0.5 * (peak - floor) * (1 + np.cos(np.pi * i / num_falling)) for i in range(num_falling)]
+    falling = [
+        floor + 0.5 * (peak - floor) * (1 + np.cos(np.pi * i / num_falling)) for i in range(num_falling)
+    ]
     expected = np.concatenate([rising, falling])
     schedule = WarmupCosine(peak=peak, floor=floor, warmup_steps=warmup, total_steps=total)
     np.testing.assert_allclose([schedule(step) for step in range(total)], expected, rtol=1e-12)

@@ -67,7 +67,13 @@ def make_module(micro_batch: int, *, total: int = 4, max_fault_ratio: float = 0.
 
 
 def fit(
-    module: SteppingModule, dataset: Batches, run: Path, *, until: int = 4, ckpt: Path | None = None, every: int = 100
+    module: SteppingModule,
+    dataset: Batches,
+    run: Path,
+    *,
+    until: int = 4,
+    ckpt: Path | None = None,
+    every: int = 100,
 ) -> None:
     trainer = pl.Trainer(
         accelerator="cpu", max_steps=until, logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -102,7 +108,10 @@ def test_resume__goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 def test_checkpoints__the_last_few_are_kept_and_the_newest_is_found(tmp_path: Path) -> None:
     fit(make_module(4), Batches(0, 4), tmp_path, every=1)
-    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["step-00000003.ckpt", "step-00000004.ckpt"]
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [
+        "step-00000003.ckpt",
+        "step-00000004.ckpt",
+    ]
     assert newest_checkpoint(tmp_path) == tmp_path / "step-00000004.ckpt"
     assert newest_checkpoint(tmp_path / "nowhere") is None
     assert not list(tmp_path.glob("*.unfinished"))

@@ -93,7 +93,9 @@ def _refuse_used(out: Path) -> None:
 
 def _make_set(out: Path, size: DemoSize, seed: int, console: Console) -> Path:
     console.print(f"[bold]1/5[/bold] generate {size.num_videos} videos and pack them into shards")
-    with Progress(TextColumn("[bold]generate"), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as bar:
+    with Progress(
+        TextColumn("[bold]generate"), BarColumn(), MofNCompleteColumn(), console=console, transient=True
+    ) as bar:
         task = bar.add_task("generate", total=size.num_videos)
         videos = generate_motion_videos(
             out / "videos",
@@ -159,9 +161,10 @@ def _classify(out: Path, packed: Path, size: DemoSize, seed: int, name: str, sou
             f"weights={outcome.weights}",
             f"data.path={packed}",
             "data.selection=split/test",
+            "data.stride=2",
             f"run={folder / 'evaluation'}",
-            "views.num_clips=2",
-            "views.num_crops=1",
+            "data.num_clips=2",
+            "data.num_crops=1",
         )
     )
     return Trained(name, outcome, accuracy)
@@ -177,4 +180,6 @@ def _print_outcome(result: DemoResult, report: Path, seconds: float) -> None:
     console.print()
     for line in result.sentences():
         console.print(line, markup=False)
-    console.print(f"\nTook {seconds / 60:.1f} minutes. Look at [bold]{report}[/bold] (a page for any browser).")
+    console.print(
+        f"\nTook {seconds / 60:.1f} minutes. Look at [bold]{report}[/bold] (a page for any browser)."
+    )

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from videomae_train.config.reconstruct import Pictures, picture_clip
 from videomae_train.config.verbs import TrainOutcome
-from videomae_train.data import PackedDataset
 from videomae_train.data.decoding import decode_frames
+from videomae_train.data.index import PackedDataset
 from videomae_train.data.sampling import middle_dense_window
 from videomae_train.data.transforms import as_clip
-from videomae_train.evaluation.reconstruction import BaselineLosses
 from videomae_train.evaluation.scoring import Accuracy
 from videomae_train.model import VideoMAEForPreTraining, load_pretraining_model
 from videomae_train.pictures import loss_curve, score_bars
@@ -65,16 +64,19 @@ class DemoResult:
         """Say what came out, in plain words."""
         loss, mean = self.pretrained.latest["train/loss"], self.pretrained.baselines["predict_mean"]
         scores = " · ".join(
-            f"{item.name} {item.accuracy.top1:.3f} (on {item.accuracy.num_scored} of {item.accuracy.num_videos})"
-            for item in self.trained
+            f"{item.name} {item.accuracy.top1:.3f} (on {_share(item.accuracy)})" for item in self.trained
         )
         remarks = (
-            f"Masked reconstruction: loss {loss:.3f} after {self.pretrained.steps} steps; predicting the mean gives {mean:.3f}.",
+            f"Masked reconstruction: loss {loss:.3f} after {self.pretrained.steps} steps;"
+            f" predicting the mean gives {mean:.3f}.",
             f"Top-1 with {self.labels_per_class} labels per class: {scores} · chance {1 / self.num_classes:.3f}.",
         )
         if self.short:
             return (*remarks, "The demo was cut short: it shows that the chain runs, not that it learns.")
-        return (*remarks, "Minutes on a CPU show that the chain works, not which of the two wins: either may.")
+        return (
+            *remarks,
+            "Minutes on a CPU show that the chain works, not which of the two wins: either may.",
+        )
 
 
 def write_demo_report(result: DemoResult) -> Path:
@@ -125,31 +127,52 @@ def _compose(result: DemoResult, curve: Path, bars: Path, reconstructions: list[
         "patches get their brightness and contrast from visible neighbours; nothing of the hidden pixels is used."
     )
     figures = [
-        Figure("Learning", "One point per report; the dashed line is what predicting the mean would give.", curve),
-        *(Figure(f"Reconstruction {n}", caption, item.strip) for n, item in enumerate(reconstructions, start=1)),
-        *(Figure(f"The same, moving, 90 % hidden ({n})", "", item.gif) for n, item in enumerate(reconstructions, 1)),
+        Figure(
+            "Learning", "One point per report; the dashed line is what predicting the mean would give.", curve
+        ),
+        *(
+            Figure(f"Reconstruction {n}", caption, item.strip)
+            for n, item in enumerate(reconstructions, start=1)
+        ),
+        *(
+            Figure(f"The same, moving, 90 % hidden ({n})", "", item.gif)
+            for n, item in enumerate(reconstructions, 1)
+        ),
         Figure("Scores", "The dashed line is chance. One seed, one selection of labels: no intervals.", bars),
     ]
     conditions = f"{result.labels_per_class} labels per class, 2 views, one seed"
+    scores = [
+        Score(item.name, item.accuracy.top1, None, f"{conditions}; on {_share(item.accuracy)} videos")
+        for item in result.trained
+    ]
     out = result.out
     return Report(
         title="videomae-train: the main job on generated videos",
         summary=result.sentences(),
-        scores=tuple(
-            Score(item.name, item.accuracy.top1, None, f"{conditions}; on {item.accuracy.num_scored} of {item.accuracy.num_videos} videos")
-            for item in result.trained
-        )
-        + (Score("chance", 1 / result.num_classes, None, f"{result.num_classes} motions"),),
+        scores=(*scores, Score("chance", 1 / result.num_classes, None, f"{result.num_classes} motions")),
         figures=tuple(figures),
         settings=(
-            Setting("pretraining", f"experiment=pretrain_demo, {result.pretrained.steps} steps, seed {result.seed}"),
+            Setting(
+                "pretraining",
+                f"experiment=pretrain_demo, {result.pretrained.steps} steps, seed {result.seed}",
+            ),
             Setting("fine-tuning", f"experiment=finetune_demo, {result.trained[0].outcome.steps} steps each"),
             Setting("seconds of pretraining", f"{result.pretrained.seconds:.0f}"),
         ),
         commands=(
-            Command("Pretrain on the same set again", f"videomae pretrain experiment=pretrain_demo data.path={out}/shards"),
-            Command("Reconstruct a video of your own", f"videomae reconstruct weights={out}/pretrain/weights video=<file>"),
+            Command(
+                "Pretrain on the same set again",
+                f"videomae pretrain experiment=pretrain_demo data.path={out}/shards",
+            ),
+            Command(
+                "Reconstruct a video of your own",
+                f"videomae reconstruct weights={out}/pretrain/weights video=<file>",
+            ),
             Command("Pack your own videos", "videomae pack <folder of class folders> <destination>"),
         ),
         footer="Written by `videomae demo`.",
     )
+
+
+def _share(accuracy: Accuracy) -> str:
+    return f"{accuracy.num_scored} of {accuracy.num_videos}"

@@ -77,7 +77,11 @@ def _load(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
 def _say_trained(run: Path, outcome: verbs.TrainOutcome) -> None:
     loss = f", loss {outcome.latest['train/loss']:.4f}" if outcome.latest else ""
     mean = f" (predicting the mean: {outcome.baselines['predict_mean']:.4f})" if outcome.baselines else ""
-    _say(f"{outcome.steps} steps in {outcome.seconds:.0f} s{loss}{mean}", f"Weights: {outcome.weights}", f"Run: {run}")
+    _say(
+        f"{outcome.steps} steps in {outcome.seconds:.0f} s{loss}{mean}",
+        f"Weights: {outcome.weights}",
+        f"Run: {run}",
+    )
 
 
 def _say(*lines: str) -> None:

@@ -46,7 +46,10 @@ def pack_with_progress(source: SourceSet, destination: Path, options: PackOption
 
         def show(progress: PackProgress) -> None:
             bar.update(
-                task, completed=progress.num_done, megabytes=progress.num_bytes / 1e6, faults=progress.num_faults
+                task,
+                completed=progress.num_done,
+                megabytes=progress.num_bytes / 1e6,
+                faults=progress.num_faults,
             )
 
         return pack(source, destination, options, show)

@@ -185,6 +185,9 @@ def pick_device(accelerator: str) -> torch.device:
     """
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError(
-            where="accelerator", came="gpu, but none is visible", expected="a GPU", todo="Set accelerator=cpu."
+            where="accelerator",
+            came="gpu, but none is visible",
+            expected="a GPU",
+            todo="Set accelerator=cpu.",
         )
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")

@@ -62,7 +62,9 @@ def _known_keys(verb: str) -> list[str]:
     def walk(node: Any, prefix: str) -> list[str]:
         if not isinstance(node, dict):
             return [prefix]
-        return [key for name, child in node.items() for key in walk(child, f"{prefix}.{name}" if prefix else name)]
+        return [
+            key for name, child in node.items() for key in walk(child, f"{prefix}.{name}" if prefix else name)
+        ]
 
     # The caller is inside initialize_config_dir already.
     return walk(OmegaConf.to_container(compose(verb), resolve=False), "")
@@ -102,7 +104,10 @@ def _validation_error(verb: str, error: ValidationError) -> ConfigError:
     if len(problems) == 1:
         where, came, expected = _describe(problems[0])
         return ConfigError(
-            where=where, came=came, expected=expected, todo=f"`videomae {verb} --cfg job` shows the whole configuration."
+            where=where,
+            came=came,
+            expected=expected,
+            todo=f"`videomae {verb} --cfg job` shows the whole configuration.",
         )
     lines = "".join(
         f"\n  - {where}: {came}; expected {expected}" for where, came, expected in map(_describe, problems)

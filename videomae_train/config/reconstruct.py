@@ -21,7 +21,14 @@ from videomae_train.evaluation.reconstruction import (
     reconstruct_clip,
 )
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, load_pretraining_model
-from videomae_train.pictures import FrameRow, StripPanel, labelled_clip, reconstruction_strip, write_gif, write_mp4
+from videomae_train.pictures import (
+    FrameRow,
+    StripPanel,
+    labelled_clip,
+    reconstruction_strip,
+    write_gif,
+    write_mp4,
+)
 from videomae_train.randomness import keyed_rng
 
 _FPS = 4.0  # slow enough to look at, whatever the video's own rate
@@ -83,7 +90,10 @@ def picture_clip(
     pictures = Pictures(folder / "strip.png", folder / "clip.mp4", folder / "clip.gif", losses)
     reconstruction_strip(
         pictures.strip,
-        [StripPanel(f"{ratio:.0%} hidden ({mask}), loss {losses[ratio]:.3f}", rows) for ratio, rows in panels.items()],
+        [
+            StripPanel(f"{ratio:.0%} hidden ({mask}), loss {losses[ratio]:.3f}", rows)
+            for ratio, rows in panels.items()
+        ],
         title=title,
         notes=[WITH_STATISTICS_NOTE if original_statistics else HONEST_NOTE],
     )

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, LoaderOptions, PretrainDataOptions
+from videomae_train.data.options import (
+    EvaluationDataOptions,
+    FinetuneDataOptions,
+    LoaderOptions,
+    PretrainDataOptions,
+)
 from videomae_train.errors import ConfigError
 from videomae_train.masking import FrameMask, MaskSampler, RandomMask, TubeMask
 from videomae_train.model import VideoMAEConfig, read_config

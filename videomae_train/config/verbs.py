@@ -16,14 +16,10 @@ from videomae_train.config.cards import classifier_card, pretraining_card
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.scoring import Accuracy, measure_accuracy, score_videos
-from videomae_train.model import (
-    VideoMAEForPreTraining,
-    VideoMAEForVideoClassification,
-    load_classifier,
-    save_weights_folder,
-)
+from videomae_train.model import load_classifier, save_weights_folder
 from videomae_train.training.checkpoints import newest_checkpoint
 from videomae_train.training.module import SteppingModule
+from videomae_train.training.tasks import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def _seed_initial_weights(seed: int) -> None:
 
 def _fit(
     config: TrainingConfig,
-    model: VideoMAEForPreTraining | VideoMAEForVideoClassification,
+    model: TrainedModel,
     module: SteppingModule,
     data: pl.LightningDataModule,
     baselines: Mapping[str, float],

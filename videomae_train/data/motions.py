@@ -52,12 +52,12 @@ MOTIONS: dict[str, Motion] = {
 # Speeds per frame: slow enough to follow at a stride of 4, fast enough to see in 8 frames at a stride of 2.
 _WIDTHS_PER_FRAME = (0.016, 0.026)
 _RADIANS_PER_FRAME = (np.radians(3.5), np.radians(6.0))
-_CYCLES_PER_FRAME = (1 / 44, 1 / 32)
+_CYCLES_PER_FRAME = (1 / 40, 1 / 28)
 _SWING_PERIOD_FRAMES = (12.0, 18.0)
 _SWING_WIDTHS = (0.10, 0.14)
 # A size cycle runs over these radii, as shares of the frame width; two shapes half a cycle and half a torus
 # apart never touch and never fade together.
-_RADII = (0.085, 0.32)
+_RADII = (0.14, 0.42)
 _NUM_SHAPES = 2
 _NUM_ANGLES = 1024  # of the table that holds a shape's outline
 

@@ -93,7 +93,8 @@ class EpochOrder:
                 windows.append([])
             windows[-1].append(shard)
         if len(windows) > 1 and sum(map(len, windows[-1])) < self.window_videos:
-            windows[-2] += windows.pop()
+            rest = windows.pop()
+            windows[-1] += rest
         return [np.concatenate(window) for window in windows]
 
     def __getstate__(self) -> dict[str, object]:

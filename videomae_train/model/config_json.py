@@ -37,7 +37,7 @@ def config_to_json(config: VideoMAEConfig, architecture: str) -> dict[str, objec
         config: The model's configuration.
         architecture: One of the three class names that transformers shares.
     """
-    values = asdict(config)
+    values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
     del values["num_labels"], values["id2label"]
     if architecture in (PRETRAINING, ENCODER):
         values["use_mean_pooling"] = not config.encoder_norm

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
+from timm.optim._optim_factory import create_optimizer_v2
+from timm.optim._param_groups import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
-
-
-class DecayAware(Protocol):
-    """A model that names the parameters which weight decay must leave alone."""
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters without weight decay, beside every one-dimensional one."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -37,21 +31,25 @@ class OptimizerOptions:
     layer_decay: float
 
 
-def build_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, no_weight_decay: Collection[str], options: OptimizerOptions
+) -> torch.optim.Optimizer:
     """Make the optimiser over the published parameter groups.
 
     With layer decay d and L blocks, block i has scale d**(L-i), the embedding d**(L+1), the rest 1; the scale stands in
     each group as `lr_scale` and is applied by `set_learning_rate`, since timm applies it in its own schedulers only.
 
     Args:
-        model: With `no_weight_decay()`, and with timm's `group_matcher()` where layer decay is on.
+        model: What is trained; with timm's `group_matcher()` where layer decay is on.
+        no_weight_decay: Names of parameters without weight decay, beside every one-dimensional one.
         options: The optimiser's name and constants.
     """
-    keep = _no_decay_names(model)
     if options.layer_decay < 1:
-        groups = param_groups_layer_decay(model, options.weight_decay, keep, layer_decay=options.layer_decay)
+        groups = param_groups_layer_decay(
+            model, options.weight_decay, no_weight_decay_list=no_weight_decay, layer_decay=options.layer_decay
+        )
     else:
-        groups = param_groups_weight_decay(model, options.weight_decay, keep)
+        groups = param_groups_weight_decay(model, options.weight_decay, no_weight_decay_list=no_weight_decay)
     # `lr` here is a placeholder: every step sets its own.
     constants: dict[str, Any] = {"lr": 0.0, "weight_decay": options.weight_decay}
     if options.betas is not None:
@@ -61,11 +59,6 @@ def build_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.
     if options.name == "adamw":
         constants["fused"] = True
     return create_optimizer_v2(groups, opt=options.name, **constants)
-
-
-def _no_decay_names(model: DecayAware | nn.Module) -> set[str]:
-    names = model.no_weight_decay  # pyright: ignore[reportAttributeAccessIssue]
-    return set(names())
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -38,7 +39,9 @@ class StepCheckpoint(pl.Callback):
         self._folder, self._every_steps, self._keep = folder, every_steps, keep
         self._last_saved = -1
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Save after a step that is due."""
         module = _stepping(pl_module)
         if module.at_step_boundary and module.step % self._every_steps == 0:

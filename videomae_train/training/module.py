@@ -80,7 +80,7 @@ class SteppingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Build the optimiser on the model as it is now."""
-        return build_optimizer(self.model, self._optimizer_options)
+        return build_optimizer(self.model, self._task.model.no_weight_decay(), self._optimizer_options)
 
     def training_step(self, batch: PretrainBatch | LabeledBatch, batch_idx: int) -> None:
         """Take one micro-batch; the last of a step also clips and steps."""
@@ -109,7 +109,9 @@ class SteppingModule(pl.LightningModule):
         rate = self.plan.schedule(self._step)
         set_learning_rate(optimizer.optimizer, rate)
         limit = self.options.clip_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit if limit is not None else float("inf"))
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), limit if limit is not None else float("inf")
+        )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         self._step += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from videomae_train.data.order import check_batch_sizes
 from videomae_train.errors import ConfigError
 from videomae_train.optim import WarmupCosine
 
@@ -64,10 +65,16 @@ def plan_steps(
     Raises:
         ConfigError: The global batch does not split evenly; the budget is ambiguous or shorter than its warm-up.
     """
-    accumulation = _accumulation(global_batch, micro_batch, world_size)
+    check_batch_sizes(global_batch, micro_batch, world_size)
+    accumulation = global_batch // (micro_batch * world_size)
     total = _steps("optim.epochs", "optim.steps", budget.epochs, budget.steps, num_videos, global_batch)
     warmup = _steps(
-        "optim.warmup_epochs", "optim.warmup_steps", budget.warmup_epochs, budget.warmup_steps, num_videos, global_batch
+        "optim.warmup_epochs",
+        "optim.warmup_steps",
+        budget.warmup_epochs,
+        budget.warmup_steps,
+        num_videos,
+        global_batch,
     )
     if total <= warmup:
         raise ConfigError(
@@ -77,26 +84,19 @@ def plan_steps(
             todo="Raise optim.epochs (or optim.steps) or lower optim.warmup_epochs (or optim.warmup_steps).",
         )
     scale = global_batch / 256
-    schedule = WarmupCosine(peak=base_lr * scale, floor=min_lr * scale, warmup_steps=warmup, total_steps=total)
+    schedule = WarmupCosine(
+        peak=base_lr * scale, floor=min_lr * scale, warmup_steps=warmup, total_steps=total
+    )
     return StepPlan(global_batch, micro_batch, world_size, accumulation, total, schedule)
 
 
-def _accumulation(global_batch: int, micro_batch: int, world_size: int) -> int:
-    unit = micro_batch * world_size
-    if global_batch % unit == 0:
-        return global_batch // unit
-    below, above = global_batch // unit * unit, (global_batch // unit + 1) * unit
-    fits = f"{below} or {above}" if below else f"{above}"
-    raise ConfigError(
-        where="optim.global_batch",
-        came=f"{global_batch} videos a step on {world_size} rank(s) with trainer.micro_batch={micro_batch}",
-        expected=f"a multiple of {unit}",
-        todo=f"Set optim.global_batch to {fits}, or choose a micro batch that divides {global_batch // world_size or 1}.",
-    )
-
-
 def _steps(
-    epochs_key: str, steps_key: str, epochs: float | None, steps: int | None, num_videos: int, global_batch: int
+    epochs_key: str,
+    steps_key: str,
+    epochs: float | None,
+    steps: int | None,
+    num_videos: int,
+    global_batch: int,
 ) -> int:
     if (epochs is None) == (steps is None):
         raise ConfigError(

@@ -6,10 +6,19 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from videomae_train.training.module import SteppingModule
 
@@ -49,7 +58,9 @@ class StepProgress(pl.Callback):
                 self._title, total=pl_module.plan.total_steps, completed=pl_module.step, figures=""
             )
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Move the bar on at the end of an optimizer step."""
         assert isinstance(pl_module, SteppingModule)
         if not (trainer.is_global_zero and pl_module.at_step_boundary):
@@ -60,14 +71,18 @@ class StepProgress(pl.Callback):
             self._printed_at = time.monotonic()
             total = pl_module.plan.total_steps
             self._console.print(
-                f"{self._title} {pl_module.step}/{total} {_figures(pl_module)}", highlight=False, soft_wrap=True
+                f"{self._title} {pl_module.step}/{total} {_figures(pl_module)}",
+                highlight=False,
+                soft_wrap=True,
             )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it stands."""
         self._stop()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         """Give the terminal back before the error is printed."""
         self._stop()
 
@@ -104,13 +119,17 @@ class FaultList(pl.Callback):
         assert isinstance(pl_module, SteppingModule)
         self._named = len(pl_module.faults)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: object) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Write what is new."""
         assert isinstance(pl_module, SteppingModule)
         if trainer.is_global_zero and len(pl_module.faults) > self._named:
             self._write(pl_module)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         """Write what is new before the run ends."""
         assert isinstance(pl_module, SteppingModule)
         if trainer.is_global_zero and len(pl_module.faults) > self._named:
@@ -118,6 +137,9 @@ class FaultList(pl.Callback):
 
     def _write(self, module: SteppingModule) -> None:
         for fault in module.faults[self._named :]:
-            print(f"unreadable, replaced: {fault.key} in {fault.shard}: {fault.cause} ({fault.detail})", file=sys.stderr)
+            print(
+                f"unreadable, replaced: {fault.key} in {fault.shard}: {fault.cause} ({fault.detail})",
+                file=sys.stderr,
+            )
         self._named = len(module.faults)
         self._path.write_text(json.dumps([fault._asdict() for fault in module.faults], indent=1))

@@ -7,25 +7,28 @@ from typing import Any, Protocol
 
 import torch.nn.functional as F
 from timm.data.mixup import Mixup
-from timm.loss import SoftTargetCrossEntropy
-from torch import Tensor, nn
+from timm.loss.cross_entropy import SoftTargetCrossEntropy
+from torch import Tensor
 
 from videomae_train.model import VideoMAEForPreTraining, VideoMAEForVideoClassification, normalise_clips
 from videomae_train.types import LabeledBatch, PretrainBatch
+
+TrainedModel = VideoMAEForPreTraining | VideoMAEForVideoClassification
 
 
 class Task(Protocol):
     """A model with its loss."""
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> TrainedModel:
         """The model whose parameters are trained."""
         ...
 
     def loss(self, batch: Any) -> Tensor:
         """Return the mean loss of a micro-batch, a scalar on the model's device.
 
-        Each task takes the batches of its own data module. Draws of library code come from the global generators, which the loop has seeded for this micro-batch.
+        Each task takes the batches of its own data module. Draws of library code come from the global generators,
+        which the loop has seeded for this micro-batch.
         """
         ...
 
@@ -47,7 +50,7 @@ class MixOptions:
 
     Attributes:
         mixup_alpha: Beta parameter of mixup; 0 turns it off.
-        cutmix_alpha: Beta parameter of cutmix; 0 turns it off. With both on, each batch takes one of them, at even odds.
+        cutmix_alpha: Beta parameter of cutmix; 0 turns it off. With both on, each batch takes one, at even odds.
         label_smoothing: Share of the label's mass spread over all classes, in [0, 1).
     """
 
@@ -74,7 +77,9 @@ class ClassificationTask:
         pixels = normalise_clips(batch.clips)
         if self._mix is None:
             logits = self.model(pixels).logits
-            return F.cross_entropy(logits.float(), batch.labels, label_smoothing=self._options.label_smoothing)
+            return F.cross_entropy(
+                logits.float(), batch.labels, label_smoothing=self._options.label_smoothing
+            )
         # timm mixes (B, C, H, W): frames folded into channels give all frames of a clip the same box.
         mixed, targets = self._mix(pixels.flatten(1, 2), batch.labels)
         return SoftTargetCrossEntropy()(self.model(mixed.view(pixels.shape)).logits.float(), targets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,26 +88,35 @@ def build_trainer(
     loggers = _build_loggers(wandb, run)
     for logger in loggers:
         logger.log_hyperparams(settings)
-    with warnings.catch_warnings():
-        # Our data position, not Lightning's loop state, decides what a resumed run sees; its advice does not apply.
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        return pl.Trainer(
-            accelerator=_accelerator(options),
-            devices=options.devices,
-            num_nodes=options.num_nodes,
-            strategy=_build_strategy(options),
-            precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],  # pyright: ignore[reportArgumentType]
-            max_steps=total_steps,
-            logger=loggers,
-            callbacks=list(callbacks),
-            default_root_dir=run,
-            use_distributed_sampler=False,  # our own order already gives every rank its share
-            enable_checkpointing=False,  # StepCheckpoint writes at step boundaries only
-            enable_progress_bar=False,  # StepProgress counts optimizer steps
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-        )
+    _quieten_lightning()
+    return pl.Trainer(
+        accelerator=_accelerator(options),
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy=_build_strategy(options),
+        precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],  # pyright: ignore[reportArgumentType]
+        max_steps=total_steps,
+        logger=loggers,
+        callbacks=list(callbacks),
+        default_root_dir=run,
+        use_distributed_sampler=False,  # our own order already gives every rank its share
+        enable_checkpointing=False,  # StepCheckpoint writes at step boundaries only
+        enable_progress_bar=False,  # StepProgress counts optimizer steps
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+
+
+def _quieten_lightning() -> None:
+    """Leave out Lightning's remarks on hardware, on its own checkpoints and on validation, none of which we use."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for message in (
+        "isinstance.treespec",
+        "You passed in a `val_dataloader`",
+        "The 'train_dataloader' does not have",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{message}")
 
 
 def _accelerator(options: TrainerOptions) -> str:
@@ -136,9 +146,10 @@ def _build_loggers(wandb: WandbOptions, run: Path) -> list[Logger]:
     if wandb.mode != "disabled":
         loggers.append(
             WandbLogger(
-                name=wandb.name or run.name, project=wandb.project, save_dir=run, offline=wandb.mode == "offline"
+                name=wandb.name or run.name,
+                project=wandb.project,
+                save_dir=run,
+                offline=wandb.mode == "offline",
             )
         )
     return loggers
-
-

@@ -1,0 +1,74 @@
+"""Options of tiny clips and a mask sampler, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from videomae_train.data.options import (
+    EvaluationDataOptions,
+    FinetuneDataOptions,
+    LoaderOptions,
+    PretrainDataOptions,
+)
+from videomae_train.types import PatchGrid
+
+GRID = PatchGrid(t=2, h=2, w=2)
+
+
+def hide_most(grid: PatchGrid, rng: np.random.Generator) -> np.ndarray:
+    """Hide three quarters of the tokens at random."""
+    mask = np.zeros(grid.num_tokens, bool)
+    mask[rng.permutation(grid.num_tokens)[: grid.num_tokens * 3 // 4]] = True
+    return mask
+
+
+def pretrain_options(path: Path, **changes: object) -> PretrainDataOptions:
+    values: dict[str, object] = {
+        "selection": "split/train",
+        "num_frames": 4,
+        "stride": 2,
+        "size": 32,
+        "views": 2,
+        "crop": "multi_scale_corner",
+        "flip": False,
+        "shuffle_window_videos": 24,
+    }
+    return PretrainDataOptions(path=path, **{**values, **changes})
+
+
+def finetune_options(path: Path, **changes: object) -> FinetuneDataOptions:
+    values: dict[str, object] = {
+        "selection": "split/train",
+        "val_selection": "split/test",
+        "per_class": None,
+        "per_class_seed": 0,
+        "num_frames": 4,
+        "stride": 2,
+        "size": 32,
+        "views": 2,
+        "crop": "random_resized",
+        "flip": True,
+        "randaugment_num_ops": 2,
+        "randaugment_magnitude": 21,
+        "shuffle_window_videos": 24,
+    }
+    return FinetuneDataOptions(path=path, **{**values, **changes})
+
+
+def evaluation_options(path: Path, **changes: object) -> EvaluationDataOptions:
+    values: dict[str, object] = {
+        "selection": "split/test",
+        "num_frames": 4,
+        "stride": 2,
+        "size": 32,
+        "windows": "spread",
+        "num_clips": 2,
+        "num_crops": 3,
+    }
+    return EvaluationDataOptions(path=path, **{**values, **changes})
+
+
+def loader_options(num_workers: int = 0) -> LoaderOptions:
+    return LoaderOptions(num_workers=num_workers, prefetch_batches=2, pin_memory=False)
