@@ -13,6 +13,12 @@ from torch import Tensor
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 
 
+@pytest.fixture
+def shallow(config: VideoMAEConfig) -> VideoMAEConfig:
+    """Tracing time grows with depth, and a second block shows nothing that the first does not."""
+    return replace(config, num_hidden_layers=1, decoder_num_hidden_layers=1)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> Iterator[None]:
     torch._dynamo.reset()
@@ -31,52 +37,59 @@ def assert_close(compiled: Tensor, eager: Tensor) -> None:
 @pytest.mark.parametrize("kind", ["joint", "cross"])
 @pytest.mark.parametrize("norm_pix_loss", [True, False])
 @pytest.mark.parametrize("path", ["training_loss", "dual_masking_loss"])
-def test_pretraining__is_one_graph(config: VideoMAEConfig, kind: str, norm_pix_loss: bool, path: str) -> None:
-    """Traced with its backward pass; the code generator is not needed to find a break."""
-    model = VideoMAEForPreTraining(replace(config, decoder_kind=kind, norm_pix_loss=norm_pix_loss))
-    shake(model)
-    arguments = (random_clips(config), *token_numbers(config.grid))
-    eager = getattr(model, path)(*arguments)
-    compiled = torch.compile(getattr(model, path), fullgraph=True, backend="aot_eager")(*arguments)
-    assert_close(compiled, eager)
-    for left, right in zip(gradients(model, compiled), gradients(model, eager), strict=True):
-        assert_close(left, right)
+def test_pretraining__is_one_graph(
+    shallow: VideoMAEConfig, kind: str, norm_pix_loss: bool, path: str
+) -> None:
+    """Tracing alone finds a break; the generated code is compared in the slow tests."""
+    model = VideoMAEForPreTraining(replace(shallow, decoder_kind=kind, norm_pix_loss=norm_pix_loss))
+    arguments = (random_clips(shallow), *token_numbers(shallow.grid))
+    compiled = torch.compile(getattr(model, path), fullgraph=True, backend="eager")(*arguments)
+    assert_close(compiled, getattr(model, path)(*arguments))
+    assert len(gradients(model, compiled)) == len(list(model.parameters()))
 
 
-def test_classification__is_one_graph(config: VideoMAEConfig) -> None:
-    model = VideoMAEForVideoClassification(replace(config, drop_path_rate=0.1).with_labels(5)).eval()
-    shake(model)
-    clips = random_clips(config)
-    compiled = torch.compile(model.classify, fullgraph=True, backend="aot_eager")(clips)
+def test_classification__is_one_graph(shallow: VideoMAEConfig) -> None:
+    model = VideoMAEForVideoClassification(replace(shallow, drop_path_rate=0.1).with_labels(5)).eval()
+    clips = random_clips(shallow)
+    compiled = torch.compile(model.classify, fullgraph=True, backend="eager")(clips)
     assert_close(compiled, model.classify(clips))
     model.train()
-    torch.compile(model.classify, fullgraph=True, backend="aot_eager")(clips).sum().backward()
+    torch.compile(model.classify, fullgraph=True, backend="eager")(clips).sum().backward()
 
 
-def test_new_numbers_of_the_same_shape__do_not_compile_again(config: VideoMAEConfig) -> None:
-    model = VideoMAEForPreTraining(config)
+def test_a_host_sync__would_be_found(shallow: VideoMAEConfig) -> None:
+    """The check on the checks: the Hugging Face call looks at its mask, so it cannot be one graph."""
+    model = VideoMAEForPreTraining(shallow)
+    mask = torch.zeros(2, 48, dtype=torch.bool).scatter(1, token_numbers(shallow.grid)[1], True)
+    with pytest.raises(torch._dynamo.exc.TorchDynamoException):
+        torch.compile(model, fullgraph=True, backend="eager")(torch.randn(2, 4, 3, 32, 48), mask)
+
+
+def test_new_numbers_of_the_same_shape__do_not_compile_again(shallow: VideoMAEConfig) -> None:
+    model = VideoMAEForPreTraining(shallow)
     counter = torch._dynamo.testing.CompileCounter()
     compiled = torch.compile(model.training_loss, fullgraph=True, backend=counter)
-    visible_idx, hidden_idx = token_numbers(config.grid)
+    visible_idx, hidden_idx = token_numbers(shallow.grid)
     for shift in range(3):
-        compiled(random_clips(config), visible_idx.roll(shift, 0), hidden_idx.roll(shift, 0))
+        compiled(random_clips(shallow), visible_idx.roll(shift, 0), hidden_idx.roll(shift, 0))
     assert counter.frame_count == 1
 
 
-def test_module_compile__keeps_the_names_of_the_state(config: VideoMAEConfig) -> None:
-    model = VideoMAEForVideoClassification(config.with_labels(5))
+def test_module_compile__keeps_the_names_of_the_state(shallow: VideoMAEConfig) -> None:
+    model = VideoMAEForVideoClassification(shallow.with_labels(5))
     names = list(model.state_dict())
-    model.compile(fullgraph=True, backend="aot_eager")
+    model.compile(fullgraph=True, backend="eager")
     model(torch.randn(1, 4, 3, 32, 48))
     assert list(model.state_dict()) == names
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["joint", "cross"])
-def test_generated_code__agrees_with_eager(config: VideoMAEConfig, kind: str) -> None:
-    model = VideoMAEForPreTraining(replace(config, decoder_kind=kind))
+@pytest.mark.parametrize("norm_pix_loss", [True, False])
+def test_generated_code__agrees_with_eager(shallow: VideoMAEConfig, kind: str, norm_pix_loss: bool) -> None:
+    model = VideoMAEForPreTraining(replace(shallow, decoder_kind=kind, norm_pix_loss=norm_pix_loss))
     shake(model)
-    arguments = (random_clips(config), *token_numbers(config.grid))
+    arguments = (random_clips(shallow), *token_numbers(shallow.grid))
     eager = model.training_loss(*arguments)
     compiled = torch.compile(model.training_loss, fullgraph=True)(*arguments)
     assert_close(compiled, eager)
@@ -85,8 +98,8 @@ def test_generated_code__agrees_with_eager(config: VideoMAEConfig, kind: str) ->
 
 
 @pytest.mark.slow
-def test_generated_code__of_the_classifier_agrees_with_eager(config: VideoMAEConfig) -> None:
-    model = VideoMAEForVideoClassification(config.with_labels(5)).eval()
+def test_generated_code__of_the_classifier_agrees_with_eager(shallow: VideoMAEConfig) -> None:
+    model = VideoMAEForVideoClassification(shallow.with_labels(5)).eval()
     shake(model)
-    clips = random_clips(config)
+    clips = random_clips(shallow)
     assert_close(torch.compile(model.classify, fullgraph=True)(clips), model.classify(clips))

@@ -130,17 +130,22 @@ def test_encoder_only_file__fills_a_bare_encoder(model: VideoMAEForPreTraining, 
 
 
 @pytest.mark.parametrize(
-    "size",
-    [
-        {"hidden_size": 384, "num_attention_heads": 6, "decoder_hidden_size": 192, "decoder_num_attention_heads": 3},
-        {"hidden_size": 768, "num_attention_heads": 12},
-        {"hidden_size": 1280, "num_attention_heads": 16, "decoder_hidden_size": 640, "decoder_num_attention_heads": 8},
-        {"hidden_size": 1408, "num_attention_heads": 16, "decoder_hidden_size": 512, "decoder_num_attention_heads": 8,
-         "patch_size": 14, "decoder_intermediate_size": 2234},
-    ],
-)  # fmt: skip
-def test_released_sizes__are_inferred_from_shapes(size: dict) -> None:
-    config = VideoMAEConfig(**size, num_hidden_layers=2, decoder_num_hidden_layers=3)
+    ("width", "heads", "decoder_width", "decoder_heads", "patch"),
+    [(384, 6, 192, 3, 16), (768, 12, 384, 6, 16), (1280, 16, 640, 8, 16), (1408, 16, 512, 8, 14)],
+)
+def test_released_sizes__are_inferred_from_shapes(
+    width: int, heads: int, decoder_width: int, decoder_heads: int, patch: int
+) -> None:
+    config = VideoMAEConfig(
+        hidden_size=width,
+        num_attention_heads=heads,
+        decoder_hidden_size=decoder_width,
+        decoder_num_attention_heads=decoder_heads,
+        patch_size=patch,
+        num_hidden_layers=2,
+        decoder_num_hidden_layers=3,
+        decoder_intermediate_size=2234,
+    )
     with torch.device("meta"):
         pretraining = VideoMAEForPreTraining(config).state_dict()
         finetuned = VideoMAEForVideoClassification(config.with_labels(400)).state_dict()
@@ -279,3 +284,13 @@ def test_onnx__of_a_pretraining_model_is_refused(model: VideoMAEForPreTraining, 
     model.save_pretrained(tmp_path / "w")
     with pytest.raises(ConfigError, match="Fine-tune it first"):
         convert(tmp_path / "w", tmp_path / "model.onnx", to=Layout.ONNX)
+
+
+def test_onnx__without_its_packages_names_the_extra(
+    classifier: VideoMAEForVideoClassification, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from videomae_train.model import onnx_export
+
+    monkeypatch.setattr(onnx_export, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"videomae-train\[onnx\]"):
+        onnx_export.export_onnx(classifier, tmp_path / "model.onnx")

@@ -91,9 +91,16 @@ class BatchLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is all that is promised
         for batch in super().__iter__():
             if isinstance(batch, VideoMAETrainError):
-                raise batch
+                error = batch
+                break
             # Pinning turns tuples into lists.
             yield batch._replace(faults=tuple(batch.faults))
+        else:
+            return
+        # Let the workers go now; the traceback would keep them until some garbage collection, which waits
+        # for them.
+        self._iterator = None
+        raise error
 
 
 def make_loader(

@@ -42,7 +42,7 @@ def export_onnx(model: VideoMAEForVideoClassification, path: Path) -> None:
         )
     example = torch.zeros(2, *model.encoder.patch_embed.clip_shape)
     program = torch.onnx.export(
-        _Logits(model.eval()),
+        _Logits(model).eval(),
         (example,),
         input_names=["pixel_values"],
         output_names=["logits"],

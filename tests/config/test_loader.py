@@ -1,0 +1,62 @@
+import pytest
+
+from videomae_train.config.loader import compose_config, load_config
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.errors import ConfigError
+
+GIVEN = ["data.path=x", "run=somewhere"]
+
+
+def problems_of(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config("pretrain", compose_config("pretrain", [*GIVEN, *overrides]), PretrainConfig)
+    return str(caught.value)
+
+
+def test_misspelt_key__is_named_with_the_nearest_right_one() -> None:
+    message = problems_of("masking.ration=0.9")
+    assert "unknown key masking.ration" in message
+    assert "Did you mean masking.ratio?" in message
+
+
+def test_unknown_choice__is_named_with_the_choices() -> None:
+    message = problems_of("model=enormous")
+    assert "enormous" in message
+    assert "base" in message
+
+
+def test_added_key__is_refused() -> None:
+    assert "masking.depth: an unknown key" in problems_of("+masking.depth=1")
+    assert "trainer.gpus: an unknown key" in problems_of("+trainer.gpus=1")
+
+
+def test_ratio_out_of_range__says_what_came_and_what_fits() -> None:
+    assert problems_of("masking.ratio=1.5").startswith("masking.ratio: 1.5; expected less than 1")
+
+
+def test_several_problems__come_in_one_message() -> None:
+    message = problems_of("masking.ratio=1.5", "optim.base_lr=-1", "trainer.precision=fp64", "seed=x")
+    assert "4 problems" in message
+    for key in ("masking.ratio", "optim.base_lr", "trainer.precision", "seed"):
+        assert key in message
+
+
+def test_missing_values__are_all_named() -> None:
+    with pytest.raises(ConfigError, match=r"no value for data\.path"):
+        load_config("pretrain", compose_config("pretrain", ["run=somewhere"]), PretrainConfig)
+
+
+def test_clip_shape__follows_from_the_model_alone() -> None:
+    assert "data.num_frames: a value of its own" in problems_of("+data.num_frames=8")
+
+
+def test_model_problems__keep_their_own_words() -> None:
+    assert "model.hidden_size: 100 is no multiple of num_attention_heads=12" in problems_of(
+        "model.hidden_size=100"
+    )
+
+
+@pytest.mark.parametrize("sources", [[], ["weights=a", "model=tiny"]])
+def test_finetune__wants_weights_or_a_model(sources: list[str]) -> None:
+    with pytest.raises(ConfigError, match="exactly one of them"):
+        load_config("finetune", compose_config("finetune", [*GIVEN, *sources]), FinetuneConfig)

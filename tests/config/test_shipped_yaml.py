@@ -1,0 +1,88 @@
+"""Every shipped YAML composes, validates and builds; none starts without saying what it is."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from videomae_train.config.loader import compose_config, load_config
+from videomae_train.config.paths import configs_folder
+from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
+from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, save_weights_folder
+
+FILES = sorted(configs_folder().rglob("*.yaml"))
+SMALL = VideoMAEConfig(
+    image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=1, num_attention_heads=2,
+    intermediate_size=48, decoder_hidden_size=12, decoder_num_hidden_layers=1, decoder_num_attention_heads=2,
+    decoder_intermediate_size=24,
+)  # fmt: skip
+
+
+def choices(group: str) -> list[str]:
+    return sorted(file.stem for file in (configs_folder() / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "model"
+    save_weights_folder(VideoMAEForPreTraining(SMALL), folder, card="# test")
+    return folder
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(configs_folder())))
+def test_yaml__begins_by_saying_what_it_is(file: Path) -> None:
+    comment = [line for line in file.read_text().splitlines() if not line.startswith("# @package")]
+    assert comment[0].startswith("# "), file
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(configs_folder())))
+def test_yaml__names_no_class_of_ours(file: Path) -> None:
+    assert "_target_" not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [f"{group}={name}" for group in ("model", "masking", "trainer", "logger") for name in choices(group)]
+    + [f"experiment={name}" for name in choices("experiment") if name.startswith("pretrain")],
+)
+def test_pretrain__every_choice_validates(override: str, packed_motions: Path) -> None:
+    config = load_config(
+        "pretrain",
+        compose_config("pretrain", [override, f"data.path={packed_motions}", "run=somewhere"]),
+        PretrainConfig,
+    )
+    assert config.data.num_frames == config.model.num_frames
+    assert config.data.size == config.model.image_size
+    config.masking.build().check(config.model.grid)
+
+
+@pytest.mark.parametrize("name", choices("model"))
+def test_model__every_size_builds_with_the_parameters_it_states(name: str) -> None:
+    mapping = compose_config("pretrain", [f"model={name}", "data.path=x", "run=somewhere"])
+    config = load_config("pretrain", mapping, PretrainConfig)
+    with torch.device("meta"):
+        model = VideoMAEForPreTraining(config.model)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert f"{count:,}" in (configs_folder() / "model" / f"{name}.yaml").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], *([f"experiment={name}"] for name in choices("experiment") if name.startswith("finetune"))],
+)
+def test_finetune__every_recipe_validates_with_weights_and_from_scratch(
+    overrides: list[str], weights: Path, packed_motions: Path
+) -> None:
+    for source in (f"weights={weights}", "model=tiny"):
+        mapping = compose_config(
+            "finetune", [*overrides, source, f"data.path={packed_motions}", "run=somewhere"]
+        )
+        config = load_config("finetune", mapping, FinetuneConfig)
+        assert config.data.num_frames == config.source.num_frames
+
+
+def test_evaluate_and_reconstruct__validate(weights: Path) -> None:
+    mapping = compose_config("evaluate", [f"weights={weights}", "data.path=x", "run=somewhere"])
+    assert load_config("evaluate", mapping, EvaluateConfig).data.num_clips == 5
+    mapping = compose_config("reconstruct", [f"weights={weights}", "video=x.mp4", "run=somewhere"])
+    assert load_config("reconstruct", mapping, ReconstructConfig).patch_statistics == "estimated"
