@@ -268,6 +268,33 @@ def test_hub_id__is_fetched_and_a_dead_network_named(
         convert("owner/name", tmp_path / "other", to=Layout.HF)
 
 
+def test_push__uploads_a_readable_folder_only(
+    classifier: VideoMAEForVideoClassification, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    from videomae_train.model.convert import push_folder
+
+    calls: list[tuple[str, object]] = []
+
+    class Api:
+        def create_repo(self, repo: str, *, exist_ok: bool) -> str:
+            calls.append(("create", repo))
+            return f"https://hub/{repo}"
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path) -> None:
+            calls.append((repo_id, folder_path))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    classifier.save_pretrained(tmp_path / "w")
+    assert push_folder(tmp_path / "w", "me/mine") == "https://hub/me/mine"
+    assert calls == [("create", "me/mine"), ("me/mine", tmp_path / "w")]
+    (tmp_path / "w" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError):
+        push_folder(tmp_path / "w", "me/mine")
+    assert len(calls) == 2
+
+
 def test_onnx__gives_the_same_logits(classifier: VideoMAEForVideoClassification, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")

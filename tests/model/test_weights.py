@@ -306,3 +306,24 @@ def test_saving__interrupted_while_writing_leaves_the_old_folder(
         save_weights_folder(model, pretrained, card="")
     assert (pretrained / "model.safetensors").read_bytes() == before
     assert [path.name for path in pretrained.parent.iterdir()] == ["pretrained"]
+
+
+def test_configuration__travels_alone_too(config: VideoMAEConfig, pretrained: Path, tmp_path: Path) -> None:
+    assert VideoMAEConfig.from_pretrained(pretrained) == config
+    (pretrained / "model.safetensors").unlink()
+    assert read_config(pretrained) == config
+    changed = replace(config, use_mean_pooling=False, encoder_norm=False, decoder_norm_eps=1e-7)
+    changed.save_pretrained(tmp_path / "alone")
+    assert VideoMAEConfig.from_pretrained(tmp_path / "alone") == changed
+    assert transformers.VideoMAEConfig.from_pretrained(tmp_path / "alone").hidden_size == config.hidden_size
+
+
+def test_published_epsilons__in_transformers_shift_logits_by_less_than_1e_4(pretrained: Path) -> None:
+    """transformers hard-wires 1e-5 in the decoder's norm, so its logits of our models are not the same digits."""
+    ours, theirs = (
+        load_pretraining_model(pretrained),
+        transformers.VideoMAEForPreTraining.from_pretrained(pretrained),
+    )
+    pixels, mask = torch.randn(2, 4, 3, 32, 48), torch.arange(48).expand(2, 48) % 4 > 0
+    difference = (ours(pixels, mask).logits - theirs(pixels, bool_masked_pos=mask).logits).abs().max()
+    assert 0 < difference < 1e-4

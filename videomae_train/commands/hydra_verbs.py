@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from omegaconf import DictConfig
 from pydantic import BaseModel
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from videomae_train.config import verbs
@@ -84,6 +85,7 @@ def _say_trained(run: Path, outcome: verbs.TrainOutcome) -> None:
     )
 
 
+@rank_zero_only
 def _say(*lines: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 from videomae_train.config import build
 from videomae_train.config.cards import classifier_card, pretraining_card
@@ -101,6 +102,8 @@ def evaluate(config: EvaluateConfig) -> Accuracy:
 
 def _claim(run: Path, resume: str) -> None:
     """Take a run's folder: a new one, or the same one again on request."""
+    if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
+        return  # rank 0 has taken it for all
     if resume == "never" and (run / "checkpoints").is_dir():
         raise ConfigError(
             where="run",

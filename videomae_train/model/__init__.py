@@ -9,11 +9,11 @@ from videomae_train.model.image_processor import VideoMAEFeatureExtractor, Video
 from videomae_train.model.outputs import ClassificationOutput, EncoderOutput, PreTrainingOutput
 from videomae_train.model.patches import normalise_clips, patchify, unpatchify
 from videomae_train.model.pretraining import VideoMAEForPreTraining
+from videomae_train.model.sources import read_config
 from videomae_train.model.weights import (
     classifier_from_pretrained,
     load_classifier,
     load_pretraining_model,
-    read_config,
     save_weights_folder,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, Self
 
 from videomae_train.model.config_checks import check_config
@@ -129,6 +130,24 @@ class VideoMAEConfig:
     def label2id(self) -> dict[str, int]:
         """Class name to number."""
         return {name: number for number, name in self.id2label.items()}
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> VideoMAEConfig:
+        """Read the configuration of weights: a folder, a run's folder, an official file or a hub id.
+
+        Raises:
+            CheckpointError: There is none, or it is damaged.
+        """
+        # Reading weights needs configurations, so this class cannot know its readers before it is made.
+        from videomae_train.model.sources import read_config
+
+        return read_config(source)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` into a folder, which is made if need be."""
+        from videomae_train.model.saving import write_config
+
+        write_config(Path(folder), self)
 
     def with_labels(self, labels: int | dict[int, str]) -> Self:
         """Give the same configuration for other classes, as their number or their names."""

@@ -27,7 +27,7 @@ _TRANSFORMERS_DEFAULTS: dict[str, object] = {
 }
 
 
-def config_to_json(config: VideoMAEConfig, architecture: str) -> dict[str, object]:
+def config_to_json(config: VideoMAEConfig, architecture: str | None) -> dict[str, object]:
     """Give the contents of `config.json` for a model of this configuration.
 
     In transformers, use_mean_pooling=False is also what gives the encoder its final norm, so a pretraining
@@ -35,7 +35,7 @@ def config_to_json(config: VideoMAEConfig, architecture: str) -> dict[str, objec
 
     Args:
         config: The model's configuration.
-        architecture: One of the three class names that transformers shares.
+        architecture: One of the three class names that transformers shares; None for a configuration alone.
     """
     values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(config).items()}
     del values["num_labels"], values["id2label"]
@@ -45,10 +45,15 @@ def config_to_json(config: VideoMAEConfig, architecture: str) -> dict[str, objec
         values["id2label"] = {str(number): name for number, name in config.id2label.items()}
         values["label2id"] = config.label2id
     model_type = MODEL_TYPE if is_representable(config, architecture) else OWN_MODEL_TYPE
-    return {"architectures": [architecture], "model_type": model_type, "dtype": "float32", **values}
+    return {
+        "architectures": [architecture] if architecture else [],
+        "model_type": model_type,
+        "dtype": "float32",
+        **values,
+    }
 
 
-def is_representable(config: VideoMAEConfig, architecture: str) -> bool:
+def is_representable(config: VideoMAEConfig, architecture: str | None) -> bool:
     """Tell whether transformers computes this model: it has no resampled positions, no cross decoder."""
     joint = config.decoder_kind == "joint" or architecture != PRETRAINING
     return config.trained_grid == config.grid and joint
@@ -92,7 +97,8 @@ def _with_defaults(values: Mapping[str, object], processor: Mapping[str, object]
     merged = {**_TRANSFORMERS_DEFAULTS, **values}
     if "qv_bias" in values:
         merged["qkv_bias"] = values["qv_bias"]
-    if architecture_of(values) in (PRETRAINING, ENCODER):
+    ours_alone = "encoder_norm" in values and not values.get("architectures")
+    if architecture_of(values) in (PRETRAINING, ENCODER) and not ours_alone:
         # Here the flag says whether the encoder has a norm; what a classifier will do is not in the file.
         merged |= {"encoder_norm": not merged["use_mean_pooling"], "use_mean_pooling": True}
     if architecture_of(values) == CLASSIFICATION and "id2label" not in values:

@@ -53,7 +53,10 @@ def unpatchify(patches: Tensor, grid: PatchGrid, *, tubelet_size: int, patch_siz
 
 def gather_tokens(tokens: Tensor, idx: Tensor) -> Tensor:
     """Pick tokens by number, per clip: (B, N, X) and int64 (B, K) give (B, K, X)."""
-    return tokens.gather(1, idx.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    # Whole rows of one table: many times faster than torch.gather, which looks up each value by itself.
+    batch, num_tokens, _ = tokens.shape
+    rows = idx + num_tokens * torch.arange(batch, device=idx.device).unsqueeze(1)
+    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, idx.shape)
 
 
 def normalise_clips(

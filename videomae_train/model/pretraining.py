@@ -146,7 +146,7 @@ class VideoMAEForPreTraining(nn.Module):
         """
         visible = self.encoder_to_decoder(latent)
         positions = self.decoder_positions.to(visible.dtype)
-        queries = self.mask_token.to(visible.dtype) + positions[query_idx]
+        queries = self.mask_token + positions[query_idx]
         return self.decoder(visible + positions[visible_idx], queries)
 
     def no_weight_decay(self) -> set[str]:

@@ -41,6 +41,12 @@ def write_weights_folder(
     replace_folder(folder, files)
 
 
+def write_config(folder: Path, config: VideoMAEConfig) -> None:
+    """Write `config.json` alone, for no class in particular."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_bytes(_as_json(config_to_json(config, None)))
+
+
 def processor_to_json(config: VideoMAEConfig) -> dict[str, object]:
     """Give the contents of `preprocessor_config.json`: how frames become the model's pixels."""
     height, width = config.frame_size

@@ -90,13 +90,34 @@ def open_folder(
     Raises:
         CheckpointError: It is incomplete or damaged.
     """
-    if not (folder / CONFIG).is_file() and (folder / "weights" / CONFIG).is_file():
-        folder = folder / "weights"
+    folder = _weights_of(folder)
+    own, architecture = _folder_config(folder)
+    state = from_hugging_face(_read_tensors(folder, trust_pickle=trust_pickle))
+    return WeightsSource(str(folder), config or own, architecture, state)
+
+
+def read_config(source: str | Path) -> VideoMAEConfig:
+    """Read the configuration of weights of any known kind; of a folder, without reading its tensors.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    if Path(source).is_dir():
+        return _folder_config(_weights_of(Path(source)))[0]
+    return open_source(source).config
+
+
+def _weights_of(folder: Path) -> Path:
+    """Find the weights in a run's folder; other folders are their own."""
+    inner = folder / "weights"
+    return inner if not (folder / CONFIG).is_file() and (inner / CONFIG).is_file() else folder
+
+
+def _folder_config(folder: Path) -> tuple[VideoMAEConfig, str]:
     values = _read_json(folder / CONFIG)
     processor = _read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else None
-    own = config_from_json(values, where=str(folder / CONFIG), processor=processor)
-    state = from_hugging_face(_read_tensors(folder, trust_pickle=trust_pickle))
-    return WeightsSource(str(folder), config or own, architecture_of(values), state)
+    where = str(folder / CONFIG)
+    return config_from_json(values, where=where, processor=processor), architecture_of(values)
 
 
 def fetch_from_hub(repo: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -44,6 +45,5 @@ class PixelTarget:
 def normalise_patches(patches: Tensor, num_channels: int) -> Tensor:
     """Give each patch mean 0 and standard deviation 1 per channel: (B, M, P) to (B, M, P)."""
     values = patches.unflatten(-1, (-1, num_channels))
-    centred = values - values.mean(dim=-2, keepdim=True)
-    deviation = values.var(dim=-2, unbiased=True, keepdim=True).sqrt()
-    return (centred / (deviation + 1e-6)).flatten(-2)
+    variance, mean = torch.var_mean(values, dim=-2, correction=1, keepdim=True)
+    return ((values - mean) / (variance.sqrt() + 1e-6)).flatten(-2)

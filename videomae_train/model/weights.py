@@ -76,12 +76,3 @@ def classifier_from_pretrained(
     config = classifier_config(opened, config)
     model = VideoMAEForVideoClassification(config)
     return model, place_classifier(model, opened, config)
-
-
-def read_config(source: str | Path) -> VideoMAEConfig:
-    """Read the configuration of weights; see `sources.open_source` for what a source may be.
-
-    Raises:
-        CheckpointError: There is none, or it is damaged.
-    """
-    return open_source(source).config

@@ -110,7 +110,8 @@ def build_trainer(
 
 def _quieten_lightning() -> None:
     """Leave out Lightning's remarks on hardware, on its own checkpoints and on validation, none of which we use."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     for message in (
         "isinstance.treespec",
         "You passed in a `val_dataloader`",
