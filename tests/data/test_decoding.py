@@ -52,21 +52,31 @@ def test_decode_frames__gives_any_order_and_repetition(video: bytes) -> None:
         np.testing.assert_array_equal(frames, expected[indices])
 
 
-def test_decode_frames__starts_at_the_keyframe_before(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def packets_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many packets each decoding by stamps was given."""
     given: list[int] = []
     decode_stamps = decoding._decode_stamps
     monkeypatch.setattr(
         decoding,
         "_decode_stamps",
-        lambda s, packets, w: given.append(len(packets)) or decode_stamps(s, packets, w),
+        lambda stream, packets, wanted: given.append(len(packets)) or decode_stamps(stream, packets, wanted),
     )
-    decode_frames(clip, [25, 26], where="here", num_frames=30)
-    assert given == [6], "keyframes are at 0, 8, 16, 24"
+    return given
 
 
-def test_decode_frames__counts_when_the_packets_are_not_the_frames(clip: bytes) -> None:
+def test_decode_frames__starts_at_the_keyframe_before(clip: bytes, packets_decoded: list[int]) -> None:
+    for indices in ([24, 29], [29], [23]):
+        decode_frames(clip, indices, where="here", num_frames=30)
+    assert packets_decoded == [6, 6, 14], "keyframes are at 0, 8, 16, 24"
+
+
+def test_decode_frames__counts_when_the_packets_are_not_the_frames(
+    clip: bytes, packets_decoded: list[int]
+) -> None:
     frames = decode_frames(clip, [9], where="here", num_frames=29)
     np.testing.assert_array_equal(frames[0], decode_all(clip)[9])
+    assert packets_decoded == []
 
 
 def test_decode_frames__a_frame_that_is_not_there(clip: bytes) -> None:
@@ -139,6 +149,12 @@ def test_probe_video__names_the_cause(cause: DecodeCause) -> None:
         probe_video(FAULTS[cause](), where="folder/a.mp4")
     assert caught.value.cause == cause
     assert str(caught.value).startswith("folder/a.mp4: ")
+
+
+def test_probe_video__a_stream_that_no_decoder_knows(clip: bytes) -> None:
+    with pytest.raises(DecodeError, match="no decoder for this video stream") as caught:
+        probe_video(clip.replace(b"avc1", b"zzzz"), where="here")
+    assert caught.value.cause == DecodeCause.UNDECODABLE
 
 
 def test_probe_video__counts_damaged_frames() -> None:

@@ -44,7 +44,7 @@ def make_ucf101(folder: Path, extension: str = "avi") -> tuple[Path, Path]:
     """Two classes; videos g01 test, g02 train in split 1 and the other way round in split 2."""
     stems = [f"{name}/v_{name}_{group}_c01" for name in ("Archery", "Diving") for group in ("g01", "g02")]
     videos = write_tree(folder / "videos", {f"{stem}.{extension}": b"" for stem in stems})
-    lists = {"classInd.txt": "1 Archery\r\n2 Diving\r\n"}
+    lists = {"classInd.txt": "2 Archery\r\n1 Diving\r\n"}
     for split, test_group in (("01", "g01"), ("02", "g02")):
         lists[f"testlist{split}.txt"] = "".join(f"{stem}.avi\n" for stem in stems if test_group in stem)
         lists[f"trainlist{split}.txt"] = "".join(
@@ -56,10 +56,10 @@ def make_ucf101(folder: Path, extension: str = "avi") -> tuple[Path, Path]:
 def test_ucf101__splits_are_columns(tmp_path: Path) -> None:
     videos, splits = make_ucf101(tmp_path)
     source = open_source(videos, splits=splits)
-    assert source.classes == ("Archery", "Diving")
+    assert source.classes == ("Diving", "Archery"), "as classInd.txt numbers them"
     parts = {video.name: (video.label, dict(video.splits)) for video in source.videos}
-    assert parts["Archery/v_Archery_g01_c01.avi"] == (0, {"split1": "test", "split2": "train"})
-    assert parts["Diving/v_Diving_g02_c01.avi"] == (1, {"split1": "train", "split2": "test"})
+    assert parts["Archery/v_Archery_g01_c01.avi"] == (1, {"split1": "test", "split2": "train"})
+    assert parts["Diving/v_Diving_g02_c01.avi"] == (0, {"split1": "train", "split2": "test"})
     assert source.notes == ()
 
 

@@ -22,7 +22,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def message(capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
+def message(capsys: pytest.CaptureFixture[str]):
     def read() -> str:
         said = capsys.readouterr().err
         assert "Traceback" not in said

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch._dynamo.testing
 from small_models import random_clips, shake, token_numbers
 from torch import Tensor
 

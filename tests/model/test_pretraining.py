@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_loss__stays_float32_under_autocast(model: VideoMAEForPreTraining) -> No
     assert abs(loss - exact) / exact < 0.05
 
 
-def test_another_target__sets_the_width_of_the_head(config: VideoMAEConfig) -> None:
+def test_another_target__sets_the_width_of_the_head(config: VideoMAEConfig, tmp_path: Path) -> None:
     class Brightness:
         num_values = 1
 
@@ -122,6 +123,9 @@ def test_another_target__sets_the_width_of_the_head(config: VideoMAEConfig) -> N
     visible_idx, hidden_idx = token_numbers(config.grid)
     assert model.predict_hidden(random_clips(config), visible_idx, hidden_idx).shape[-1] == 1
     model.training_loss(random_clips(config), visible_idx, hidden_idx).backward()
+    model.save_pretrained(tmp_path / "w")
+    again = VideoMAEForPreTraining.from_pretrained(tmp_path / "w", target=Brightness())
+    assert torch.equal(again.decoder.head.weight, model.decoder.head.weight)
 
 
 def test_every_parameter__has_a_gradient(model: VideoMAEForPreTraining) -> None:

@@ -60,8 +60,7 @@ def write_shard(file: Path, samples: Iterable[ShardSample]) -> ShardFacts | None
     partial = file.with_suffix(".tar.partial")
     count = 0
     with partial.open("wb") as stream:
-        # PAX and not the writer's default: ustar cannot hold names of more than 100 bytes.
-        with TarWriter(stream, encoder=False, mtime=0, format="PAX_FORMAT") as writer:
+        with TarWriter(stream, encoder=False, mtime=0) as writer:
             for sample in samples:
                 writer.write(_members(sample))
                 count += 1

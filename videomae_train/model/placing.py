@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from videomae_train.model.audit import Fate, TensorNote, WeightsReport, place_we
 from videomae_train.model.config import VideoMAEConfig
 from videomae_train.model.config_json import CLASSIFICATION, ENCODER, PRETRAINING
 from videomae_train.model.sources import WeightsSource
+
+_log = logging.getLogger(__name__)
 
 _OF_PRETRAINING = {
     "encoder_to_decoder.": "belongs to pretraining",
@@ -125,5 +128,7 @@ def _placed(
     allow: Collection[str],
 ) -> WeightsReport:
     report = place_weights(model, source.state, source=source.name, drop=drop, fresh=fresh, allow=allow)
+    for finding in report.suspicious:
+        _log.warning("%s: %s", source.name, finding)
     set_aside = tuple(TensorNote(name, (), Fate.DROPPED, why) for name, why in source.dropped.items())
     return replace(report, notes=report.notes + set_aside)

@@ -159,18 +159,21 @@ class VideoMAEForPreTraining(nn.Module):
         self.decoder.grad_checkpointing = enable
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, allow: Collection[str] = ()) -> Self:
+    def from_pretrained(
+        cls, source: str | Path, *, target: Target | None = None, allow: Collection[str] = ()
+    ) -> Self:
         """Load weights, every tensor placed, in evaluation mode.
 
         Args:
             source: A weights folder, a run's folder, an official file or a hub id; see `sources.open_source`.
+            target: What the weights were trained to predict; None means the configuration's pixels.
             allow: Exact names of tensors that may be missing, extra or of another shape.
 
         Raises:
             CheckpointError: The weights are missing, damaged or of another model.
         """
         opened = open_source(source)
-        model = cls(opened.config)
+        model = cls(opened.config, target)
         place_exactly(model, opened, PRETRAINING, allow)
         return model.eval()
 
