@@ -26,8 +26,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 # Which parts may import a library; the others may not.
 OWNERS: dict[str, set[str]] = {
-    "hydra": {"config", "cli"},
-    "omegaconf": {"config", "cli"},
+    "hydra": {"config"},
+    "omegaconf": {"config", "commands"},
     "wandb": {"training"},
     "webdataset": {"data"},
     "transformers": set(),

@@ -16,6 +16,7 @@ from videomae_train.data.datasets import (
 )
 from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.order import EpochOrder
+from videomae_train.data.views import SampleKey
 from videomae_train.errors import ConfigError, TrainingError
 
 
@@ -81,6 +82,14 @@ def test_pretrain__one_choice_does_not_shift_another(packed: PackedDataset) -> N
             assert torch.equal(view, other) or torch.equal(view.flip(2), other)
             mirrored += not torch.equal(view, other)
     assert 8 <= mirrored <= 24, "half of 32"
+
+
+def test_sample_key__choices_are_independent() -> None:
+    key = SampleKey(seed=0, epoch=0, dataset="f", sample_id=0)
+    keys = [key._replace(seed=1), key._replace(epoch=1), key._replace(dataset="g"), key._replace(sample_id=1)]
+    choices = [(key, 0, "crop"), (key, 1, "crop"), (key, 0, "mask"), *((other, 0, "crop") for other in keys)]
+    drawn = {int(which.rng(view, purpose).integers(2**62)) for which, view, purpose in choices}
+    assert len(drawn) == len(choices)
 
 
 def test_finetune__labels_belong_to_the_videos(packed: PackedDataset) -> None:

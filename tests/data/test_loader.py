@@ -196,6 +196,12 @@ def test_finetune__labels_and_few_videos(packed_folder: Path) -> None:
     assert batches[0].clips.shape == (8, 4, 3, 32, 32)
 
 
+def test_finetune__the_seed_of_few_labels_is_its_own(packed_folder: Path) -> None:
+    modules = [finetune_module(packed_folder, per_class=2, per_class_seed=seed) for seed in range(6)]
+    assert len({module.selection.fingerprint for module in modules}) > 1
+    assert {module.stream.order.seed for module in modules} == {0}
+
+
 def test_finetune__validation_is_whole_and_the_same_each_time(packed_folder: Path) -> None:
     module = finetune_module(packed_folder)
     first, second = (list(module.val_dataloader()) for _ in range(2))

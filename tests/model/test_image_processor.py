@@ -40,6 +40,7 @@ INPUTS = {
     "one image": Image.fromarray(LANDSCAPE[0]),
     "exact size": frames(224, 224),
     "floats 0..255": [frame.astype(np.float32) for frame in SMALL],
+    "channels first or last": [RNG.integers(0, 256, (3, 40, 3), dtype=np.uint8)],
     "doubles around 0": list(RNG.standard_normal((2, 3, 224, 224))),
 }
 
@@ -61,6 +62,7 @@ def test_pixels__equal_transformers(name: str) -> None:
         {"size": {"shortest_edge": 112}, "crop_size": {"height": 96, "width": 128}},
         {"size": {"height": 100, "width": 90}, "do_center_crop": False},
         {"do_resize": False},
+        {"do_resize": False, "crop_size": {"height": 101, "width": 99}},
         {"do_resize": False, "crop_size": {"height": 280, "width": 500}},
         {"do_rescale": False},
         {"do_normalize": False},
