@@ -1,0 +1,44 @@
+import pytest
+
+from videomae_train.errors import ConfigError
+from videomae_train.training.plan import Budget, StepPlan, plan_steps
+
+
+def plan(budget: Budget, **changes: float) -> StepPlan:
+    arguments: dict[str, float] = {
+        "num_videos": 240_436, "global_batch": 2048, "micro_batch": 32, "world_size": 64,
+        "base_lr": 1.5e-4, "min_lr": 1e-5,
+    }  # fmt: skip
+    return plan_steps(budget, **{**arguments, **changes})  # type: ignore[arg-type]
+
+
+def test_published_k400__has_its_rate_and_steps() -> None:
+    made = plan(Budget(800, None, 40, None))
+    assert made.schedule.peak == pytest.approx(1.2e-3)
+    assert made.schedule.floor == pytest.approx(8e-5)
+    assert made.total_steps == int(800 * 240_436 / 2048)
+    assert made.schedule.warmup_steps == int(40 * 240_436 / 2048)
+    assert made.accumulation == 1
+
+
+def test_fewer_ranks__accumulate_and_change_nothing_else() -> None:
+    many, one = plan(Budget(800, None, 40, None)), plan(Budget(800, None, 40, None), world_size=1)
+    assert one.accumulation == 64
+    assert one.schedule == many.schedule
+    assert one.total_steps == many.total_steps
+
+
+def test_global_batch__that_does_not_split_names_the_nearest_fits() -> None:
+    with pytest.raises(ConfigError, match="1920 or 2112"):
+        plan(Budget(800, None, 40, None), micro_batch=32, world_size=6, global_batch=2048)
+
+
+@pytest.mark.parametrize("budget", [Budget(None, None, 1, None), Budget(10, 10, 1, None)])
+def test_budget__is_epochs_or_steps(budget: Budget) -> None:
+    with pytest.raises(ConfigError, match="exactly one of the two"):
+        plan(budget)
+
+
+def test_warmup__is_shorter_than_the_run() -> None:
+    with pytest.raises(ConfigError, match="more steps than warm-up"):
+        plan(Budget(None, 10, None, 10))
