@@ -1,5 +1,6 @@
 # Everything happens in the project's own .venv; nothing is installed system-wide.
-PYTHON ?= python3.11
+# The first that runs; a shim of a version manager may be there without its Python.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 UV := .venv/bin/uv
 RUN := .venv/bin
 

@@ -83,6 +83,32 @@ def test_finetune_and_evaluate__end_in_a_score_on_every_video(
     np.testing.assert_allclose(saved["probabilities"].sum(1), 1.0, rtol=1e-5)
 
 
+def test_pretrain__in_bf16(packed_motions: Path, tmp_path: Path) -> None:
+    arguments = ["model=tiny", *SMALL, *QUICK, f"data.path={packed_motions}", f"run={tmp_path / 'run'}"]
+    assert videomae("pretrain", *arguments, "trainer.precision=bf16", "optim.steps=3") == 0
+    assert np.isfinite(read_metric(tmp_path / "run", "train/loss")[1]).all()
+    # Mixed precision: the weights themselves stay float32.
+    state = load_pretraining_model(tmp_path / "run" / "weights").state_dict()
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_pretrain__records_with_wandb_without_account_or_network(packed_motions: Path, tmp_path: Path) -> None:
+    quick = [value for value in QUICK if not value.startswith("logger")]
+    arguments = ["model=tiny", *SMALL, *quick, f"data.path={packed_motions}", f"run={tmp_path / 'run'}"]
+    assert videomae("pretrain", *arguments, "logger=offline", "optim.steps=3") == 0
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_finetune__with_mixing_randaugment_and_layer_decay(packed_motions: Path, tmp_path: Path) -> None:
+    arguments = [
+        "model=tiny", *SMALL, *QUICK, f"data.path={packed_motions}", f"run={tmp_path / 'run'}",
+        "data.selection=split/train", "data.val_selection=split/test", "data.views=1", "optim.steps=4",
+    ]  # fmt: skip
+    assert videomae("finetune", *arguments) == 0
+    assert np.isfinite(read_metric(tmp_path / "run", "train/loss")[1]).all()
+
+
 def test_reconstruct__writes_a_strip_and_looping_pictures(
     pretrained: Path, motion_videos: Path, tmp_path: Path
 ) -> None:

@@ -75,8 +75,8 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
     plan = build.step_plan(config, len(data.selection))
     _seed_initial_weights(config.seed)
     model, fates = build.classifier(config, data.selection.dataset.classes)
-    if fates is not None:
-        (config.run / "weights_report.txt").write_text(f"{fates}\n")
+    if fates is not None and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+        (config.run / "weights_report.txt").write_text(f"{fates.table()}\n")
     module = build.module(config, build.classification_task(config, model), plan, data)
     card = classifier_card(
         config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
