@@ -75,42 +75,125 @@ def reconstruct(overrides: tuple[str, ...]) -> None:
     _run_hydra("reconstruct", overrides)
 
 
-@videomae.command()
+@videomae.command(short_help="Pack videos into shards.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
 @click.option(
     "--splits",
     type=click.Path(path_type=Path),
-    help="Folder of the official UCF101 lists (trainlist01.txt, testlist01.txt ...); they become columns of the set.",
+    metavar="FOLDER",
+    help="Official lists of UCF101, HMDB51, Kinetics or Something-Something V2, or lists named train, val and test; "
+    "they become columns of the set.",
 )
+@click.option("--unlabelled", is_flag=True, help="Folder names are no classes: a set for pretraining.")
+@click.option("--frames-fps", type=float, metavar="FPS", help="Rate of folders of extracted frames.")
+@click.option("--short-side", type=int, metavar="N", help="Encode anew, the short side at most N pixels.")
+@click.option(
+    "--keyframe-interval", type=int, metavar="N", help="Encode anew, a keyframe every N frames (else 16)."
+)
+@click.option("--crf", type=int, metavar="N", help="Encode anew, at x264's constant rate factor N (else 23).")
 @click.option("--shard-videos", default=1000, show_default=True, help="Largest number of videos in a shard.")
 @click.option("--shard-mib", default=512, show_default=True, help="Largest size of a shard.")
-@click.option("--processes", default=1, show_default=True, help="Processes that probe the videos.")
+@click.option("--processes", default=1, show_default=True, help="Processes that probe and encode the videos.")
+@click.option(
+    "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the order in which videos fill shards.")
-@click.option("--overwrite", is_flag=True, help="Replace a set that already stands in DESTINATION.")
+@click.option("--part", metavar="I/N", help="Pack part I of N only, for a job array; see below.")
+@click.option("--overwrite", is_flag=True, help="Replace another set that stands in DESTINATION.")
+@click.option("--dry-run", is_flag=True, help="Say what would be packed, and write nothing.")
 def pack(
     source: Path,
     destination: Path,
     splits: Path | None,
+    unlabelled: bool,
+    frames_fps: float | None,
+    short_side: int | None,
+    keyframe_interval: int | None,
+    crf: int | None,
     shard_videos: int,
     shard_mib: int,
     processes: int,
+    timeout_sec: float,
     seed: int,
+    part: str | None,
     overwrite: bool,
+    dry_run: bool,
 ) -> None:
     """Pack videos into shards with an index.
 
-    SOURCE is a folder of class folders, or a CSV file with the columns path and label. With --splits it is a folder
-    in the UCF101 layout.
-    """
-    from videomae_train.commands.pack import run_pack
-    from videomae_train.data.packing import PackOptions
+    SOURCE is a folder of class folders; or a list of videos, separated by commas or tabs with the columns path, label
+    and any splits, or lines of `path label`; or a folder of videos to which --splits has the lists; or a folder of
+    folders of images. docs/data.md shows each.
 
-    run_pack(
-        source,
-        destination,
-        splits=splits,
-        options=PackOptions(seed, shard_videos, shard_mib * 2**20, processes, overwrite),
+    Bytes are kept as they are, unless one of --short-side, --keyframe-interval and --crf asks to encode the videos
+    for training: H.264 without audio, which decodes several times faster.
+
+    Interrupted, the same command continues. Jobs with --part 1/8 to --part 8/8 fill one folder together; the command
+    without --part then joins their shards, packs what is missing and completes the set.
+    """
+    from videomae_train.commands.pack import reencoding_of, run_pack
+    from videomae_train.data.pack_plan import PackOptions, Part
+    from videomae_train.data.sources import open_source
+
+    options = PackOptions(
+        seed=seed,
+        shard_max_videos=shard_videos,
+        shard_max_bytes=shard_mib * 2**20,
+        reencoding=reencoding_of(short_side=short_side, keyframe_interval=keyframe_interval, crf=crf),
+        processes=processes,
+        timeout_sec=timeout_sec,
+        part=None if part is None else Part.parse(part),
+        overwrite=overwrite,
+    )
+    videos = open_source(source, splits=splits, unlabelled=unlabelled, frames_fps=frames_fps)
+    run_pack(videos, destination, options, dry_run=dry_run)
+
+
+@videomae.command()
+@click.argument("source")
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    type=click.Choice(["hf", "official", "timm", "onnx"]),
+    default="hf",
+    show_default=True,
+    help="Layout: a folder for hf, a .pth, .safetensors or .onnx file for the others.",
+)
+@click.option(
+    "--allow", multiple=True, metavar="NAME", help="A tensor that may be missing, extra or misshapen."
+)
+@click.option("--encoder-only", is_flag=True, help="Leave decoder and head behind.")
+@click.option("--entry", metavar="KEY", help="Top-level key of an official file, such as model_ema.")
+@click.option(
+    "--config", metavar="FOLDER", help="Weights whose config.json is the architecture of SOURCE too."
+)
+@click.option(
+    "--trust-pickle", is_flag=True, help="Load a pickle that can run any code: only for your own files."
+)
+@click.option(
+    "--push", metavar="REPO", help="Upload the folder to this hub repository (OWNER/NAME) afterwards."
+)
+def convert(
+    source: str,
+    destination: Path,
+    to: str,
+    allow: tuple[str, ...],
+    encoder_only: bool,
+    entry: str | None,
+    config: str | None,
+    trust_pickle: bool,
+    push: str | None,
+) -> None:
+    """Convert weights between layouts, with an account of every tensor.
+
+    SOURCE is a weights folder, a run's folder or checkpoint, an official VideoMAE or VideoMAE V2 file, or a hub id:
+    `videomae convert OWNER/NAME FOLDER` fetches weights for machines without a network.
+    """
+    from videomae_train.commands.convert import ConvertOptions, run_convert
+
+    run_convert(
+        source, destination, ConvertOptions(to, allow, encoder_only, entry, config, trust_pickle, push)
     )
 
 

@@ -57,7 +57,7 @@ class PretrainBatch(NamedTuple):
         clips: uint8 (B, T, C, H, W), RGB 0..255; a view of memory laid out (B, T, H, W, C), which is how frames come
             out of the decoder and what cutting into patches reads fastest.
         visible_idx: int64 (B, V), ascending token numbers that the encoder sees.
-        hidden_idx: int64 (B, M), ascending token numbers to reconstruct.
+        hidden_idx: int64 (B, M), ascending numbers of the hidden tokens to reconstruct: all, or a part of them.
         sample_ids: int64 (B,), rows of the data set's index, as really used (after replacing faults).
         faults: The unreadable videos met on the way to this batch.
     """

@@ -24,6 +24,16 @@ def hide_most(grid: PatchGrid, rng: np.random.Generator) -> np.ndarray:
     return mask
 
 
+def decode_all(mask: np.ndarray, grid: PatchGrid, rng: np.random.Generator) -> np.ndarray:
+    """Reconstruct every hidden token."""
+    return np.flatnonzero(mask)
+
+
+def decode_half(mask: np.ndarray, grid: PatchGrid, rng: np.random.Generator) -> np.ndarray:
+    """Reconstruct a random half of the hidden tokens."""
+    return np.sort(rng.permutation(np.flatnonzero(mask))[: mask.sum() // 2])
+
+
 def pretrain_options(path: Path, **changes: object) -> PretrainDataOptions:
     values: dict[str, object] = {
         "selection": "split/train",

@@ -6,10 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_options import GRID, evaluation_options, finetune_options, hide_most, pretrain_options
+from small_options import (
+    GRID,
+    decode_all,
+    decode_half,
+    evaluation_options,
+    finetune_options,
+    hide_most,
+    pretrain_options,
+)
 
 from videomae_train.data.datasets import (
     MAX_ATTEMPTS,
+    DecodeSampler,
     EvaluationDataset,
     FinetuneDataset,
     PretrainDataset,
@@ -18,6 +27,7 @@ from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.order import EpochOrder
 from videomae_train.data.views import SampleKey
 from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.types import PatchGrid
 
 
 def order_of(selection: Selection, seed: int = 0) -> EpochOrder:
@@ -30,10 +40,19 @@ def order_of(selection: Selection, seed: int = 0) -> EpochOrder:
     )
 
 
-def pretrain_dataset(packed: PackedDataset, seed: int = 0, **changes: object) -> PretrainDataset:
+def pretrain_dataset(
+    packed: PackedDataset, seed: int = 0, decode: DecodeSampler = decode_all, **changes: object
+) -> PretrainDataset:
     selection = packed.select("split/train")
     options = pretrain_options(packed.folder, **changes)
-    return PretrainDataset(selection, order_of(selection, seed), options, mask_sampler=hide_most, grid=GRID)
+    return PretrainDataset(
+        selection,
+        order_of(selection, seed),
+        options,
+        mask_sampler=hide_most,
+        decode_sampler=decode,
+        grid=GRID,
+    )
 
 
 def finetune_dataset(packed: PackedDataset, **changes: object) -> FinetuneDataset:
@@ -82,6 +101,43 @@ def test_pretrain__one_choice_does_not_shift_another(packed: PackedDataset) -> N
             assert torch.equal(view, other) or torch.equal(view.flip(2), other)
             mirrored += not torch.equal(view, other)
     assert 8 <= mirrored <= 24, "half of 32"
+
+
+def test_pretrain__decoding_a_part_shifts_no_other_choice(packed: PackedDataset) -> None:
+    whole, part, again = (pretrain_dataset(packed, decode=d) for d in (decode_all, decode_half, decode_half))
+    shares: set[tuple[int, ...]] = set()
+    for position in range(16):
+        one, two = whole[position], part[position]
+        assert torch.equal(one.clips, two.clips)
+        assert torch.equal(one.visible, two.visible)
+        assert two.hidden.shape == (2, 3)
+        assert torch.equal(two.hidden, again[position].hidden)
+        for hidden, decoded in zip(one.hidden.tolist(), two.hidden.tolist(), strict=True):
+            assert set(decoded) < set(hidden)
+            shares.add(tuple(hidden.index(token) for token in decoded))
+    assert len(shares) > 5, "drawn anew for each view"
+
+
+def test_pretrain__the_decoder_has_a_generator_of_its_own(packed: PackedDataset) -> None:
+    drawn: dict[str, list[int]] = {"mask": [], "decode": []}
+
+    def record(purpose: str, rng: np.random.Generator) -> None:
+        drawn[purpose].append(int(rng.integers(2**62)))
+
+    def mask(grid: PatchGrid, rng: np.random.Generator) -> np.ndarray:
+        record("mask", rng)
+        return np.arange(grid.num_tokens) > 1
+
+    def decode(hidden: np.ndarray, grid: PatchGrid, rng: np.random.Generator) -> np.ndarray:
+        record("decode", rng)
+        return np.flatnonzero(hidden)
+
+    dataset = pretrain_dataset(packed, decode=decode)
+    dataset.mask_sampler = mask
+    item = dataset[0]
+    key = SampleKey(dataset.order.seed, 0, dataset.order.fingerprint, item.sample_id)
+    for purpose, numbers in drawn.items():
+        assert numbers == [int(key.rng(view, purpose).integers(2**62)) for view in range(2)]
 
 
 def test_sample_key__choices_are_independent() -> None:

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from small_options import (
     GRID,
+    decode_all,
     evaluation_options,
     finetune_options,
     hide_most,
@@ -48,6 +49,7 @@ def pretrain_module(
         pretrain_options(folder, **changes),
         loader_options(workers),
         mask_sampler=hide_most,
+        decode_sampler=decode_all,
         grid=GRID,
         seed=seed,
         global_batch=6,
@@ -268,6 +270,7 @@ def fit(
         pretrain_options(folder),
         loader_options(1),
         mask_sampler=hide_most,
+        decode_sampler=decode_all,
         grid=GRID,
         seed=0,
         global_batch=6,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import webdataset
+from bad_decoders import probe_with_a_bad_decoder
 from small_clips import encode, moving_frames, write_tree
 
 from videomae_train.data import packing
@@ -107,6 +108,22 @@ def test_pack__faults_are_listed_and_never_stop_it(clip: bytes, tmp_path: Path) 
     assert {fault["name"]: fault["cause"] for fault in listed} == causes
     assert json.loads((tmp_path / "packed/dataset.json").read_text())["num_faults"]["missing"] == 1
     assert (summary.num_videos, summary.num_frames, summary.duration_sec) == (1, 30, pytest.approx(1.2))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_pack__survives_a_decoder_that_hangs_or_crashes(
+    processes: int, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = dict.fromkeys(["a/1.mp4", "a/crash.mp4", "b/2.mp4", "b/hang.mp4", "b/3.mp4"], clip)
+    monkeypatch.setattr(packing, "probe_source", probe_with_a_bad_decoder)
+    source = write_tree(tmp_path / "source", files)
+    summary = pack_quietly(source, tmp_path / "packed", processes=processes, timeout_sec=1.0)
+    faults = {fault.name: (fault.cause, fault.detail.split(";")[0]) for fault in summary.faults}
+    assert summary.num_videos == 3
+    assert faults == {
+        "a/crash.mp4": ("undecodable", "a/crash.mp4: undecodable (the decoder died of SIGSEGV)"),
+        "b/hang.mp4": ("timeout", "b/hang.mp4: timeout (not done after 1 s)"),
+    }
 
 
 def test_pack__a_shard_of_nothing_but_faults_is_left_out(clip: bytes, tmp_path: Path) -> None:

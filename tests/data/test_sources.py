@@ -113,9 +113,9 @@ def wrong_sources(folder: Path) -> dict[str, tuple[Path, Path | None]]:
         "the line 'a.mp4,run' a second time": (folder / "twice.csv", None),
         "the line 'a.mp4'; expected": (folder / "short.csv", None),
         "the line 'a.mp4,run,fast'; expected": (folder / "long.csv", None),
-        "classInd.txt: no such file": (folder / "videos", folder / "empty"),
+        "no lists of a known kind": (folder / "videos", folder / "empty"),
         "no trainlist0N.txt": (folder / "videos", folder / "nolists"),
-        "split lists together with a CSV": (folder / "bare.csv", folder / "nolists"),
+        "split lists together with a list": (folder / "bare.csv", folder / "nolists"),
     }
 
 
@@ -124,3 +124,67 @@ def test_open_source__explains_what_is_wrong(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             open_source(path, splits=splits)
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label,fold\na b.mp4,walk,train\nc.mp4,run,\n",
+        "path\tlabel\tfold\na b.mp4\twalk\ttrain\nc.mp4\trun\t\n",
+        'path label fold\n"a b.mp4" walk train\nc.mp4 run ""\n',
+    ],
+    ids=["commas", "tabs", "spaces"],
+)
+def test_list__separators_mean_the_same(text: str, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    source = open_source(tmp_path / "list.txt")
+    assert (source.layout, names(source)) == ("list", {"a b.mp4": 1, "c.mp4": 0})
+    assert [dict(video.splits) for video in source.videos] == [{"fold": "train"}, {}]
+
+
+def test_list__lines_of_path_and_number_need_no_header(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("/data/a b.mp4 2\nc.mp4 0\n\n")
+    source = open_source(tmp_path / "list.txt")
+    assert names(source) == {"/data/a b.mp4": 2, "c.mp4": 0}
+    assert source.classes == ("0", "1", "2")
+    assert [video.path for video in source.videos] == [Path("/data/a b.mp4"), tmp_path / "c.mp4"]
+
+
+def test_lists_of_parts__become_one_split(tmp_path: Path) -> None:
+    videos = write_tree(tmp_path / "videos", dict.fromkeys(["a.mp4", "b.mp4", "c.mp4"], b""))
+    texts = {"train.csv": b"a.mp4 1\nb.mp4 0\n", "val.csv": b"c.mp4 1\n", "readme.md": b"no list"}
+    lists = write_tree(tmp_path / "lists", texts)
+    source = open_source(videos, splits=lists)
+    assert {video.name: (video.label, video.splits["split"]) for video in source.videos} == {
+        "a.mp4": (1, "train"),
+        "b.mp4": (0, "train"),
+        "c.mp4": (1, "val"),
+    }
+    assert all(video.path.is_file() for video in source.videos)
+    (lists / "test.txt").write_text("c.mp4 1\n")
+    with pytest.raises(ConfigError, match=r"c.mp4 in two lists"):
+        open_source(videos, splits=lists)
+
+
+def test_unlabelled__folder_names_are_no_classes(tmp_path: Path) -> None:
+    source = open_source(write_tree(tmp_path, dict.fromkeys(["00/a.mp4", "01/b.mp4"], b"")), unlabelled=True)
+    assert (source.layout, source.classes) == ("unlabelled", ())
+    assert names(source) == {"00/a.mp4": -1, "01/b.mp4": -1}
+    (tmp_path / "list.txt").write_text("a.mp4 1\n")
+    with pytest.raises(ConfigError, match="unlabelled: together with lists"):
+        open_source(tmp_path / "list.txt", unlabelled=True)
+
+
+def test_frames__folders_of_images_are_videos(tmp_path: Path) -> None:
+    files = ["run/a/1.jpg", "run/a/2.jpg", "walk/b/1.PNG", "walk/b/notes.txt", "c/1.jpg"]
+    folder = write_tree(tmp_path, dict.fromkeys(files, b""))
+    source = open_source(folder, frames_fps=12.5)
+    assert (source.layout, source.classes) == ("frames", ("run", "walk"))
+    assert names(source) == {"c": -1, "run/a": 0, "walk/b": 1}
+    assert {video.frames_fps for video in source.videos} == {12.5}
+    assert set(names(open_source(folder, frames_fps=12.5, unlabelled=True)).values()) == {-1}
+    with pytest.raises(ConfigError, match="frames_fps: None"):
+        open_source(folder)
+    write_tree(tmp_path, {"1.jpg": b""})
+    with pytest.raises(ConfigError, match="images directly in the folder"):
+        open_source(folder, frames_fps=25)

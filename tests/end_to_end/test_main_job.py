@@ -93,7 +93,9 @@ def test_pretrain__in_bf16(packed_motions: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pretrain__records_with_wandb_without_account_or_network(packed_motions: Path, tmp_path: Path) -> None:
+def test_pretrain__records_with_wandb_without_account_or_network(
+    packed_motions: Path, tmp_path: Path
+) -> None:
     quick = [value for value in QUICK if not value.startswith("logger")]
     arguments = ["model=tiny", *SMALL, *quick, f"data.path={packed_motions}", f"run={tmp_path / 'run'}"]
     assert videomae("pretrain", *arguments, "logger=offline", "optim.steps=3") == 0

@@ -1,4 +1,8 @@
-"""One graph from bytes to loss: a host sync or boolean indexing anywhere would break it."""
+"""One graph from bytes to loss: a branch on values anywhere would break it.
+
+It says nothing of waiting for the device: compilers take `.item()` and boolean indexing into the graph by now, so
+test_cost.py looks for those.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +62,31 @@ def test_classification__is_one_graph(shallow: VideoMAEConfig) -> None:
     torch.compile(model.classify, fullgraph=True, backend="eager")(clips).sum().backward()
 
 
-def test_a_host_sync__would_be_found(shallow: VideoMAEConfig) -> None:
-    """The check on the checks: the Hugging Face call looks at its mask, so it cannot be one graph."""
+@pytest.mark.parametrize("kind", ["joint", "cross"])
+def test_activation_checkpointing__is_one_graph_too(shallow: VideoMAEConfig, kind: str) -> None:
+    model = VideoMAEForPreTraining(replace(shallow, decoder_kind=kind))
+    model.set_grad_checkpointing()
+    arguments = (random_clips(shallow), *token_numbers(shallow.grid))
+    compiled = torch.compile(model.training_loss, fullgraph=True, backend="eager")(*arguments)
+    assert_close(compiled, model.training_loss(*arguments))
+    assert len(gradients(model, compiled)) == len(list(model.parameters()))
+
+
+def test_another_target__is_in_the_graph(shallow: VideoMAEConfig) -> None:
+    class Brightness:
+        num_values = 1
+
+        def __call__(self, patches: Tensor) -> Tensor:
+            return patches.mean(-1, keepdim=True)
+
+    model = VideoMAEForPreTraining(shallow, target=Brightness())
+    arguments = (random_clips(shallow), *token_numbers(shallow.grid))
+    compiled = torch.compile(model.training_loss, fullgraph=True, backend="eager")(*arguments)
+    assert_close(compiled, model.training_loss(*arguments))
+
+
+def test_a_branch_on_values__would_be_found(shallow: VideoMAEConfig) -> None:
+    """The check on the checks: the Hugging Face call checks its mask, so it cannot be one graph."""
     model = VideoMAEForPreTraining(shallow)
     mask = torch.zeros(2, 48, dtype=torch.bool).scatter(1, token_numbers(shallow.grid)[1], True)
     with pytest.raises(torch._dynamo.exc.TorchDynamoException):
@@ -103,4 +130,7 @@ def test_generated_code__of_the_classifier_agrees_with_eager(shallow: VideoMAECo
     model = VideoMAEForVideoClassification(shallow.with_labels(5)).eval()
     shake(model)
     clips = random_clips(shallow)
-    assert_close(torch.compile(model.classify, fullgraph=True)(clips), model.classify(clips))
+    compiled, eager = torch.compile(model.classify, fullgraph=True)(clips), model.classify(clips)
+    assert_close(compiled, eager)
+    for left, right in zip(gradients(model, compiled.sum()), gradients(model, eager.sum()), strict=True):
+        assert_close(left, right)

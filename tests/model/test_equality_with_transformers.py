@@ -21,6 +21,7 @@ from videomae_train.model import (
     normalise_clips,
     save_weights_folder,
 )
+from videomae_train.model.pretraining import pixel_target
 
 # transformers hard-wires 1e-5 at two norms; with these epsilons both compute one function.
 THEIR_EPS = {"layer_norm_eps": 1e-12, "decoder_norm_eps": 1e-5, "fc_norm_eps": 1e-5}
@@ -175,7 +176,33 @@ def test_shipped_sizes__logits_loss_and_gradients(size: str, dtype: torch.dtype,
     pixels = torch.randn(1, *ours.encoder.patch_embed.clip_shape, dtype=dtype)
     grid = ours.config.grid
     mask = bool_mask(token_numbers(grid, batch=1, ratio=0.9)[1], grid.num_tokens)
-    mine, yours = ours(pixels, mask), theirs(pixels, bool_masked_pos=mask)
+    for norm_pix_loss in (True, False):
+        ours.target = pixel_target(replace(ours.config, norm_pix_loss=norm_pix_loss))
+        theirs.config.norm_pix_loss = norm_pix_loss
+        for model in (ours, theirs):
+            model.zero_grad()
+        mine, yours = ours(pixels, mask), theirs(pixels, bool_masked_pos=mask)
+        assert_close(mine.logits, yours.logits)
+        assert_close(mine.loss, yours.loss)
+        mine.loss.backward()
+        yours.loss.backward()
+        assert_same_gradients(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_shipped_sizes__of_the_classifier(size: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    values = yaml.safe_load((CONFIGS / f"{size}.yaml").read_text())
+    # A quarter of the frames: all tokens are encoded, and time grows with their square.
+    values |= {"num_frames": values["num_frames"] // 4}
+    ours = VideoMAEForVideoClassification(VideoMAEConfig(**values, **THEIR_EPS).with_labels(7))
+    shake(ours, deviation=0.01)
+    ours, theirs = pair(ours, tmp_path / "weights", dtype)
+    theirs.eval()
+    pixels = torch.randn(1, *ours.encoder.patch_embed.clip_shape, dtype=dtype)
+    labels = torch.tensor([3])
+    mine, yours = ours(pixels, labels=labels), theirs(pixels, labels=labels)
     assert_close(mine.logits, yours.logits)
     assert_close(mine.loss, yours.loss)
     mine.loss.backward()

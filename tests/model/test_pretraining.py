@@ -243,6 +243,27 @@ def test_wrong_token_numbers_and_clips__are_refused(config: VideoMAEConfig) -> N
         model.training_loss(clips.float(), visible_idx, hidden_idx)
 
 
+@pytest.mark.parametrize(
+    ("frames", "size", "channels", "tubelet", "patch"),
+    [(6, (24, 40), 1, 3, 8), (5, (20, 30), 4, 1, 10), (16, (16, 16), 3, 8, 4), (2, (64, 32), 2, 2, 16)],
+)
+def test_any_clip_that_the_patch_divides__is_reconstructed(
+    config: VideoMAEConfig, frames: int, size: tuple[int, int], channels: int, tubelet: int, patch: int
+) -> None:
+    odd = replace(
+        config, num_frames=frames, image_size=size, num_channels=channels, tubelet_size=tubelet, patch_size=patch,
+        image_mean=(0.5,) * channels, image_std=(0.25,) * channels,
+    )  # fmt: skip
+    assert odd.grid == (frames // tubelet, size[0] // patch, size[1] // patch)
+    trained_elsewhere = replace(odd, position_grid=tuple(config.grid))
+    for made in (odd, trained_elsewhere):
+        model = VideoMAEForPreTraining(made)
+        visible_idx, hidden_idx = token_numbers(odd.grid, ratio=0.5)
+        model.training_loss(random_clips(odd), visible_idx, hidden_idx).backward()
+        predicted = model.predict_hidden(random_clips(odd), visible_idx, hidden_idx)
+        assert predicted.shape == (2, hidden_idx.shape[1], channels * tubelet * patch**2)
+
+
 def test_bare_encoder__equals_the_pretraining_encoder(config: VideoMAEConfig) -> None:
     model, bare = VideoMAEForPreTraining(config), VideoMAEModel(config)
     bare.load_state_dict({n: t for n, t in model.state_dict().items() if n.startswith("encoder.")})

@@ -87,11 +87,10 @@ def write_demo_report(result: DemoResult) -> Path:
         curve,
         *read_metric(result.out / "pretrain", "train/loss"),
         {"predict the mean": result.pretrained.baselines["predict_mean"]},
-        title="Pretraining loss",
         ylabel="mean squared error, normalised patches",
     )
     scores = {item.name: (item.accuracy.top1, None) for item in result.trained}
-    score_bars(bars, scores, 1 / result.num_classes, title="Test accuracy")
+    score_bars(bars, scores, 1 / result.num_classes)
     reconstructions = _picture_test_videos(result, pictures)
     page = result.out / "report.html"
     write_report(page, _compose(result, curve, bars, reconstructions))
@@ -117,7 +116,7 @@ def _picture(
     frames = decode_frames(dataset.read_bytes(sample_id), window, where=where, num_frames=num_frames)
     return picture_clip(
         model, as_clip(frames), folder=folder, mask="tube", ratios=(0.5, 0.75, 0.9), seed=seed,
-        original_statistics=False, title=f"Test video {dataset.key(sample_id)}",
+        original_statistics=False, title="",
     )  # fmt: skip
 
 
@@ -131,11 +130,13 @@ def _compose(result: DemoResult, curve: Path, bars: Path, reconstructions: list[
             "Learning", "One point per report; the dashed line is what predicting the mean would give.", curve
         ),
         *(
-            Figure(f"Reconstruction {n}", caption, item.strip)
+            Figure(f"Reconstruction of test video {n}", caption, item.strip)
             for n, item in enumerate(reconstructions, start=1)
         ),
         *(
-            Figure(f"The same, moving, 90 % hidden ({n})", "", item.gif)
+            Figure(
+                f"Test video {n}, moving, 90 % hidden", "What the strip above shows, as it moves.", item.gif
+            )
             for n, item in enumerate(reconstructions, 1)
         ),
         Figure("Scores", "The dashed line is chance. One seed, one selection of labels: no intervals.", bars),

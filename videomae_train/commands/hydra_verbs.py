@@ -33,6 +33,7 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
 
 def _pretrain(mapping: DictConfig) -> None:
     config = _load("pretrain", mapping, PretrainConfig)
+    _say(f"Masks: {config.masking.summary(config.model.grid)}")
     outcome = verbs.pretrain(config)
     _say_trained(config.run, outcome)
 

@@ -37,13 +37,13 @@ _BASELINE_VIDEOS = 16
 
 
 def pretrain_data(config: PretrainConfig) -> PretrainDataModule:
-    """Open the packed set; the mask's counts are checked here, before anything expensive."""
-    sampler = config.masking.build()
-    sampler.check(config.model.grid)
+    """Open the packed set; the masks' counts are checked here, before anything expensive."""
+    config.masking.counts(config.model.grid)
     return PretrainDataModule(
         config.data,
         config.loader,
-        mask_sampler=sampler,
+        mask_sampler=config.masking.build(),
+        decode_sampler=config.masking.decode.build(),
         grid=config.model.grid,
         seed=config.seed,
         global_batch=config.optim.global_batch,

@@ -20,7 +20,8 @@ tags: [video, videomae]
 def pretraining_card(config: PretrainConfig, plan: StepPlan, *, num_videos: int, fingerprint: str) -> str:
     """Write the card of a pretrained model, Markdown."""
     rows = {
-        "task": f"masked reconstruction, {config.masking.name} mask, ratio {config.masking.ratio}",
+        "task": f"masked reconstruction, {config.masking.summary(config.model.grid)}",
+        "decoder": f"{config.model.decoder_kind}, {'normalised' if config.model.norm_pix_loss else 'raw'} pixels",
         **_common_rows(config, plan, num_videos, fingerprint),
     }
     return _card("VideoMAE, pretrained", rows, config.settings())

@@ -83,7 +83,8 @@ def picture_clip(
     panels: dict[float, tuple[FrameRow, ...]] = {}
     losses: dict[float, float] = {}
     for ratio in ratios:
-        sampler = MaskingConfig.model_validate({"name": mask, "ratio": ratio}).build()
+        masking = {"name": mask, "ratio": ratio, "decode": {"name": "all"}}
+        sampler = MaskingConfig.model_validate(masking).build()
         result = reconstruct_clip(model, clip, sampler(model.config.grid, keyed_rng(seed, "picture", mask)))
         panels[ratio] = _rows(result, original_statistics)
         losses[ratio] = result.loss

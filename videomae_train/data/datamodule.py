@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from videomae_train.data.datasets import (
+    DecodeSampler,
     EvaluationDataset,
     FinetuneDataset,
     MaskSampler,
@@ -112,6 +113,7 @@ class PretrainDataModule(pl.LightningDataModule):
         options: Videos and clips.
         loader: Workers and memory.
         mask_sampler: Draws bool (N,), True = hidden, always hiding the same number.
+        decode_sampler: Chooses int64 (M,), the hidden tokens to reconstruct, always the same number.
         grid: Patch grid of a clip.
         seed: The run's seed.
         global_batch: Videos per step on all ranks.
@@ -128,6 +130,7 @@ class PretrainDataModule(pl.LightningDataModule):
         loader: LoaderOptions,
         *,
         mask_sampler: MaskSampler,
+        decode_sampler: DecodeSampler,
         grid: PatchGrid,
         seed: int,
         global_batch: int,
@@ -143,7 +146,12 @@ class PretrainDataModule(pl.LightningDataModule):
             micro_batch=micro_batch,
         )
         self.dataset = PretrainDataset(
-            self.selection, self.stream.order, options, mask_sampler=mask_sampler, grid=grid
+            self.selection,
+            self.stream.order,
+            options,
+            mask_sampler=mask_sampler,
+            decode_sampler=decode_sampler,
+            grid=grid,
         )
         self.loader = loader
 

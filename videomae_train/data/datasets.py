@@ -18,6 +18,7 @@ from videomae_train.errors import ConfigError, DecodeError, TrainingError
 from videomae_train.types import Fault, PatchGrid
 
 MaskSampler = Callable[[PatchGrid, np.random.Generator], np.ndarray]
+DecodeSampler = Callable[[np.ndarray, PatchGrid, np.random.Generator], np.ndarray]
 
 MAX_ATTEMPTS = 20
 
@@ -25,7 +26,10 @@ T = TypeVar("T")
 
 
 class PretrainItem(NamedTuple):
-    """All views of one video: clips uint8 (R, T, S, S, C), visible int64 (R, V), hidden int64 (R, M)."""
+    """All views of one video: clips uint8 (R, T, S, S, C), visible int64 (R, V), hidden int64 (R, M).
+
+    hidden lists the hidden tokens to reconstruct: all of them, or as many in each view.
+    """
 
     clips: Tensor
     visible: Tensor
@@ -60,6 +64,7 @@ class PretrainDataset(Dataset[PretrainItem]):
         order: Which of them stands where.
         options: How clips are made.
         mask_sampler: Draws bool (N,), True = hidden, always hiding the same number.
+        decode_sampler: Chooses int64 (M,), the hidden tokens to reconstruct, always the same number.
         grid: Patch grid of a clip.
     """
 
@@ -70,12 +75,14 @@ class PretrainDataset(Dataset[PretrainItem]):
         options: PretrainDataOptions,
         *,
         mask_sampler: MaskSampler,
+        decode_sampler: DecodeSampler,
         grid: PatchGrid,
     ) -> None:
         self.selection = selection
         self.order = order
         self.options = options
         self.mask_sampler = mask_sampler
+        self.decode_sampler = decode_sampler
         self.grid = grid
 
     def __getitem__(self, position: int) -> PretrainItem:
@@ -92,10 +99,13 @@ class PretrainDataset(Dataset[PretrainItem]):
             lambda video, key: pretrain_views(video, self.options, key),
         )
         masks = [self.mask_sampler(self.grid, key.rng(view, "mask")) for view in range(len(clips))]
+        decoded = [
+            self.decode_sampler(mask, self.grid, key.rng(view, "decode")) for view, mask in enumerate(masks)
+        ]
         return PretrainItem(
             clips=clips,
             visible=torch.from_numpy(np.stack([np.flatnonzero(~mask) for mask in masks])),
-            hidden=torch.from_numpy(np.stack([np.flatnonzero(mask) for mask in masks])),
+            hidden=torch.from_numpy(np.stack(decoded)),
             sample_id=key.sample_id,
             faults=faults,
         )

@@ -3,6 +3,7 @@
 shard-000000.tar ...   <key>.<video extension> and <key>.json for each video
 index.arrow            one row per video, Arrow IPC, ordered by shard and place in it
 faults.json            the source's videos that are not in the set, and why
+.packing/              while it is being packed only, see `unfinished`
 dataset.json           classes, splits, shards with checksums, fingerprint; written last
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -77,6 +79,11 @@ def shard_name(number: int) -> str:
     return f"shard-{number:06d}.tar"
 
 
+def partial_file(file: Path) -> Path:
+    """Give a file the name that it has until it is whole; each call another, for jobs that fill one folder."""
+    return file.with_name(f"{file.name}.{uuid4().hex[:12]}.partial")
+
+
 def index_schema(splits: tuple[str, ...]) -> pa.Schema:
     """List the columns of an index with these splits; a split's cells name parts, null where it has none."""
     return pa.schema([*_FIXED_COLUMNS, *((SPLIT_PREFIX + split, pa.string()) for split in splits)])
@@ -88,16 +95,16 @@ def write_index(file: Path, rows: list[IndexRow], splits: tuple[str, ...]) -> No
     columns = [[getattr(row, field.name) for row in rows] for field in _FIXED_COLUMNS]
     columns += [[row.splits.get(split) for row in rows] for split in splits]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    partial = file.with_suffix(".arrow.partial")
+    partial = partial_file(file)
     with pa.OSFile(str(partial), "wb") as stream, pa.ipc.new_file(stream, schema) as writer:
         writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     partial.replace(file)
 
 
-def write_json(file: Path, content: Mapping[str, object]) -> None:
+def write_json(file: Path, content: Mapping[str, object], *, indent: int | None = 2) -> None:
     """Write a JSON file under a temporary name and rename it."""
-    partial = file.with_suffix(".json.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial = partial_file(file)
+    partial.write_text(json.dumps(content, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(file)
 
 

@@ -188,7 +188,11 @@ def _paint(canvas: Array, trajectory: Trajectory, outline: Array, fill: Array, r
     slope = np.gradient(np.log(outline), 2 * np.pi / _NUM_ANGLES).astype(np.float32)
     depth = (radius * outline[index] - np.hypot(across, down)) / np.hypot(np.float32(1), slope)[index]
     opacity = np.clip(np.minimum(cycle / 0.15, (1 - cycle) / 0.15), 0, 1)
-    for colour, inset in ((rim, np.float32(0)), (fill, 0.16 * radius)):
+    # The fill is shaded along the shape's own axis: it shows the turning, and no patch inside is flat, which a target
+    # normalised per patch would blow up to noise.
+    shade = (across * np.cos(angle) + down * np.sin(angle)) / (2 * radius)
+    shaded = np.clip(fill + np.float32(0.7) * shade[..., None], 0, 1)
+    for colour, inset in ((rim, np.float32(0)), (shaded, 0.16 * radius)):
         cover = (opacity * np.clip((depth - inset) * pixels + 0.5, 0, 1))[..., None]
         canvas += cover * (colour - canvas)
 
@@ -196,7 +200,9 @@ def _paint(canvas: Array, trajectory: Trajectory, outline: Array, fill: Array, r
 def _sample_colours(pixels: int, rng: np.random.Generator) -> tuple[Array, list[tuple[Array, Array]]]:
     """Draw a smooth background (S, S, 3) and, for each shape, a fill and a rim that stand out, in [0, 1]."""
     base = rng.uniform(0.3, 0.7)
-    corners = np.clip(base + rng.uniform(-0.3, 0.3, size=(2, 2, 3)), 0, 1)
+    # Light and dark corners: a slope that every patch of the background shows well above the codec's noise.
+    light_of_corners = rng.permutation([-0.45, -0.15, 0.15, 0.45]).reshape(2, 2, 1)
+    corners = np.clip(base + light_of_corners + rng.uniform(-0.15, 0.15, size=(2, 2, 3)), 0, 1)
     ramp = (np.arange(pixels) + 0.5) / pixels
     weights = np.stack([1 - ramp, ramp], axis=1)
     background = np.einsum("yi,xj,ijc->yxc", weights, weights, corners).astype(np.float32)

@@ -14,15 +14,19 @@ class PackProgress:
 
     Attributes:
         num_done: Videos looked at.
-        num_total: Videos of the source.
+        num_total: Videos of the source, or of the part.
         num_bytes: Bytes of the good ones among them.
         num_faults: Faulty ones among them.
+        num_kept: Videos of shards that were finished before.
+        num_kept_bytes: Bytes of the good ones among those.
     """
 
     num_done: int
     num_total: int
     num_bytes: int
     num_faults: int
+    num_kept: int = 0
+    num_kept_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class PackSummary:
 
     Attributes:
         destination: Folder of the data set.
+        part: The part that was packed, such as "2/8"; the figures are its own. None if the set is complete.
         num_videos: Videos packed.
         num_bytes: Bytes of these videos.
         num_frames: Frames of these videos.
@@ -53,13 +58,14 @@ class PackSummary:
         classes: Class names.
         splits: Videos in each part: {"split1/train": 290}.
         shards: The shard files.
-        fingerprint: Of the whole set.
+        fingerprint: Of these videos.
         faults: Videos left out.
         notes: What the reader should know about the source.
         elapsed_sec: How long it took.
     """
 
     destination: Path
+    part: str | None
     num_videos: int
     num_bytes: int
     num_frames: int

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from webdataset.writer import TarWriter
 
+from videomae_train.data.layout import partial_file
 from videomae_train.errors import ShardError
 
 
@@ -57,7 +58,7 @@ def write_shard(file: Path, samples: Iterable[ShardSample]) -> ShardFacts | None
     Returns:
         None if there was no sample; then there is no file either.
     """
-    partial = file.with_suffix(".tar.partial")
+    partial = partial_file(file)
     count = 0
     with partial.open("wb") as stream:
         with TarWriter(stream, encoder=False, mtime=0) as writer:

@@ -3,7 +3,7 @@
 from videomae_train.model.audit import Fate, TensorNote, WeightsReport
 from videomae_train.model.classifier import VideoMAEForVideoClassification
 from videomae_train.model.config import VideoMAEConfig
-from videomae_train.model.convert import Layout, convert
+from videomae_train.model.convert import Layout, convert, push_folder
 from videomae_train.model.encoder_model import VideoMAEModel
 from videomae_train.model.image_processor import VideoMAEFeatureExtractor, VideoMAEImageProcessor
 from videomae_train.model.outputs import ClassificationOutput, EncoderOutput, PreTrainingOutput
@@ -12,6 +12,7 @@ from videomae_train.model.pretraining import VideoMAEForPreTraining
 from videomae_train.model.sources import read_config
 from videomae_train.model.weights import (
     classifier_from_pretrained,
+    config_record,
     load_classifier,
     load_pretraining_model,
     save_weights_folder,
@@ -32,11 +33,13 @@ __all__ = [
     "VideoMAEModel",
     "WeightsReport",
     "classifier_from_pretrained",
+    "config_record",
     "convert",
     "load_classifier",
     "load_pretraining_model",
     "normalise_clips",
     "patchify",
+    "push_folder",
     "read_config",
     "save_weights_folder",
     "unpatchify",

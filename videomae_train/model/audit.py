@@ -56,10 +56,14 @@ class WeightsReport:
         """List the tensors that met a fate."""
         return tuple(note.name for note in self.notes if note.fate is fate)
 
+    def rows(self) -> tuple[tuple[Fate, int, str, str], ...]:
+        """Sum the account up: fate, number of tensors, part of the model, reason."""
+        counted = Counter((note.fate, _part(note.name), note.reason) for note in self.notes)
+        return tuple((fate, count, part, why) for (fate, part, why), count in counted.items())
+
     def table(self) -> str:
         """Write the account as text, tensors of one part and fate in one row."""
-        rows = Counter((note.fate, _part(note.name), note.reason) for note in self.notes)
-        lines = [f"{fate:8} {count:4} {part:24} {why}".rstrip() for (fate, part, why), count in rows.items()]
+        lines = [f"{fate:8} {count:4} {part:24} {why}".rstrip() for fate, count, part, why in self.rows()]
         return "\n".join([self.source, *lines, *(f"suspicious: {finding}" for finding in self.suspicious)])
 
 
@@ -142,7 +146,7 @@ def _refuse(source: str, problems: list[str]) -> None:
             where=source,
             came=f"{len(problems)} tensors do not fit: {shown}",
             expected="each tensor once, under its name and in its shape",
-            todo="Check that the configuration is this file's, or allow the tensors by name.",
+            todo="Check that the configuration is this file's, or allow each tensor with --allow NAME.",
         )
 
 

@@ -16,7 +16,7 @@ from videomae_train.model.config_json import CLASSIFICATION
 from videomae_train.model.encoder import Encoder
 from videomae_train.model.initialisation import initialise_classifier, initialise_linear
 from videomae_train.model.outputs import ClassificationOutput
-from videomae_train.model.placing import place_exactly
+from videomae_train.model.placing import place_exactly, warn_of_suspicions
 from videomae_train.model.saving import plain_card, write_weights_folder
 from videomae_train.model.sources import open_source
 
@@ -130,19 +130,24 @@ class VideoMAEForVideoClassification(nn.Module):
         self.encoder.grad_checkpointing = enable
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, allow: Collection[str] = ()) -> Self:
-        """Load weights, every tensor placed, in evaluation mode.
+    def from_pretrained(
+        cls, source: str | Path, *, config: VideoMAEConfig | None = None, allow: Collection[str] = ()
+    ) -> Self:
+        """Load weights, every tensor placed, in evaluation mode; call `train()` to train on.
 
         Args:
-            source: A weights folder, a run's folder, an official file or a hub id; see `sources.open_source`.
+            source: A weights folder, a run's folder or checkpoint, an official file or a hub id; see
+                `sources.open_source`.
+            config: The architecture, for files that do not tell it, or another clip size than the weights were
+                trained on, whose positions are then resampled; None reads or infers it.
             allow: Exact names of tensors that may be missing, extra or of another shape.
 
         Raises:
             CheckpointError: The weights are missing, damaged or of another model.
         """
-        opened = open_source(source)
+        opened = open_source(source, config=config)
         model = cls(opened.config)
-        place_exactly(model, opened, CLASSIFICATION, allow)
+        warn_of_suspicions(place_exactly(model, opened, CLASSIFICATION, allow))
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, card: str | None = None) -> None:

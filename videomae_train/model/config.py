@@ -154,3 +154,9 @@ class VideoMAEConfig:
         if isinstance(labels, int):
             return replace(self, num_labels=labels, id2label={})
         return replace(self, num_labels=len(labels), id2label=labels)
+
+
+def on_trained_grid(config: VideoMAEConfig, trained: VideoMAEConfig) -> VideoMAEConfig:
+    """Give a configuration with the position table of the weights' one, resampled where clips differ in size."""
+    grid = trained.trained_grid
+    return replace(config, position_grid=None if grid == config.grid else tuple(grid))

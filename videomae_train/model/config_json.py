@@ -41,7 +41,8 @@ def config_to_json(config: VideoMAEConfig, architecture: str | None) -> dict[str
     del values["num_labels"], values["id2label"]
     if architecture in (PRETRAINING, ENCODER):
         values["use_mean_pooling"] = not config.encoder_norm
-    if config.num_labels:
+    if config.num_labels or architecture == CLASSIFICATION:
+        # Even when it is empty: where there is none, transformers makes up two classes.
         values["id2label"] = {str(number): name for number, name in config.id2label.items()}
         values["label2id"] = config.label2id
     model_type = MODEL_TYPE if is_representable(config, architecture) else OWN_MODEL_TYPE

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from videomae_train.errors import ConfigError
+from videomae_train.errors import CheckpointError, ConfigError
 from videomae_train.model.audit import WeightsReport
 from videomae_train.model.classifier import VideoMAEForVideoClassification
 from videomae_train.model.config import VideoMAEConfig
@@ -53,12 +53,12 @@ def convert(
     """Read weights of any known kind and write them in a layout.
 
     Args:
-        source: A weights folder, a run's folder, an official file or a hub id.
+        source: A weights folder, a run's folder or checkpoint, an official file or a hub id.
         destination: A folder for "hf"; a .pth file for "official"; a .safetensors file for "timm"; an .onnx
             file.
         to: The layout.
         allow: Exact names of tensors that may be missing, extra or of another shape.
-        encoder_only: Leave decoder and head behind.
+        encoder_only: Leave decoder and head behind; timm's layout always leaves the decoder.
         config: The architecture, for files that do not tell it; None reads or infers it.
         entry: Top-level key of an official file, such as "model_ema".
         trust_pickle: Load a pickle that may run any code.
@@ -71,12 +71,15 @@ def convert(
         ConfigError: The layout cannot represent the model, or the destination is in the way.
     """
     opened = open_source(source, config=config, entry=entry, trust_pickle=trust_pickle)
-    architecture = ENCODER if encoder_only else opened.architecture
+    without_decoder = to is Layout.TIMM and opened.architecture == PRETRAINING
+    architecture = ENCODER if encoder_only or without_decoder else opened.architecture
     model, report = _filled(opened, architecture, allow)
     _refuse_unrepresentable(model.config, architecture, to)
     if to is Layout.HF:
         card = plain_card(architecture)
-        write_weights_folder(destination, model.config, architecture, model.state_dict(), card)
+        write_weights_folder(
+            destination, model.config, architecture, model.state_dict(), card, opened.companions
+        )
         return report
     if destination.exists():
         raise ConfigError(
@@ -94,14 +97,23 @@ def push_folder(folder: Path, repo: str) -> str:
     """Upload a weights folder to the Hugging Face hub, making the repository if need be; gives its address.
 
     Raises:
-        CheckpointError: The folder is no readable weights folder.
+        CheckpointError: The folder is no readable weights folder, or the hub does not take it.
     """
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     open_source(folder)
     api = HfApi()
-    address = api.create_repo(repo, exist_ok=True)
-    api.upload_folder(repo_id=repo, folder_path=folder)
+    try:
+        address = api.create_repo(repo, exist_ok=True)
+        api.upload_folder(repo_id=repo, folder_path=folder)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise CheckpointError(
+            where=repo,
+            came=f"{type(error).__name__}: {error}",
+            expected="a hub repository that you may write to",
+            todo=f"Log in with `hf auth login` and push again; the folder itself is whole: {folder}.",
+        ) from error
     return str(address)
 
 

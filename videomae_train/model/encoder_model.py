@@ -15,7 +15,7 @@ from videomae_train.model.initialisation import initialise_classifier
 from videomae_train.model.masked import split_bool_mask
 from videomae_train.model.outputs import EncoderOutput
 from videomae_train.model.patches import gather_tokens
-from videomae_train.model.placing import encoder_config, place_encoder
+from videomae_train.model.placing import encoder_config, place_encoder, warn_of_suspicions
 from videomae_train.model.saving import plain_card, write_weights_folder
 from videomae_train.model.sources import open_source
 
@@ -57,15 +57,24 @@ class VideoMAEModel(nn.Module):
         self.encoder.grad_checkpointing = enable
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, allow: Collection[str] = ()) -> Self:
-        """Load the encoder of weights of any class; see `sources.open_source` for what a source may be.
+    def from_pretrained(
+        cls, source: str | Path, *, config: VideoMAEConfig | None = None, allow: Collection[str] = ()
+    ) -> Self:
+        """Load the encoder of weights of any class, in evaluation mode.
+
+        Args:
+            source: A weights folder, a run's folder or checkpoint, an official file or a hub id; see
+                `sources.open_source`.
+            config: The architecture, for files that do not tell it, or another clip size than the weights were
+                trained on, whose positions are then resampled; None reads or infers it.
+            allow: Exact names of tensors that may be missing, extra or of another shape.
 
         Raises:
             CheckpointError: The weights are missing, damaged or of another architecture.
         """
-        opened = open_source(source)
+        opened = open_source(source, config=config)
         model = cls(encoder_config(opened))
-        place_encoder(model, opened, allow)
+        warn_of_suspicions(place_encoder(model, opened, allow))
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, card: str | None = None) -> None:

@@ -18,7 +18,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from videomae_train.errors import CheckpointError, ConfigError
-from videomae_train.model.sources import PROCESSOR, fetch_from_hub
+from videomae_train.model.folder_files import PROCESSOR
+from videomae_train.model.saving import processor_to_json
+from videomae_train.model.sources import fetch_from_hub, read_config
 
 Frame = Image | NDArray[Any] | Tensor
 Video = Sequence[Frame] | NDArray[Any] | Tensor
@@ -101,9 +103,13 @@ class VideoMAEImageProcessor:
     def from_pretrained(cls, source: str | Path) -> Self:
         """Read `preprocessor_config.json` of a weights folder, a run's folder or a hub id.
 
+        For one file (official weights, a run's checkpoint) the values follow from its configuration.
+
         Raises:
             CheckpointError: There is none.
         """
+        if Path(source).is_file():
+            return cls(**_own_values(processor_to_json(read_config(source))))
         folder = Path(source) if Path(source).is_dir() else fetch_from_hub(str(source))
         if not (folder / PROCESSOR).is_file():
             folder = folder / "weights"

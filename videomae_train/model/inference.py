@@ -50,7 +50,7 @@ def infer_config(state: Mapping[str, Tensor], *, where: str) -> VideoMAEConfig:
             where=where,
             came=f"{len(state)} tensors without {error}",
             expected="a VideoMAE of a released width",
-            todo="Give the architecture with a configuration: head counts do not show in tensors.",
+            todo="Give the architecture with --config FOLDER (config= in Python): head counts do not show in tensors.",
         ) from error
     config = VideoMAEConfig(**sizes)
     return replace(config, num_labels=state["head.bias"].shape[0]) if "head.bias" in state else config

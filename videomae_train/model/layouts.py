@@ -75,7 +75,7 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the encoder and head as timm's vision transformers have them, with one bias for q, k and v.
+    """Rename an encoder or classifier as timm's vision transformers have it, with one bias for q, k and v.
 
     The key's part of that bias is zero. The patch embedding stays a Conv3d, which timm's own models do not
     have.
@@ -83,7 +83,7 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         bare = name.removeprefix("encoder.")
-        if name.startswith(("decoder.", "encoder_to_decoder.", "mask_token")) or name.endswith("attn.v_bias"):
+        if name.endswith("attn.v_bias"):
             continue
         if name.endswith("attn.q_bias"):
             value = state[name.replace("q_bias", "v_bias")]

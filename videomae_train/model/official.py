@@ -1,4 +1,4 @@
-"""Files of the official VideoMAE and VideoMAE V2 releases, read and written."""
+"""Files of the official VideoMAE and VideoMAE V2 releases, read and written; checkpoints of runs, read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import cast
 from torch import Tensor
 
 from videomae_train.errors import CheckpointError
-from videomae_train.model.config import VideoMAEConfig
+from videomae_train.model.config import VideoMAEConfig, on_trained_grid
 from videomae_train.model.config_json import CLASSIFICATION, ENCODER, PRETRAINING, config_from_json
 from videomae_train.model.inference import infer_config
 from videomae_train.model.pickles import load_pickle
@@ -33,11 +33,12 @@ class OfficialFile:
 def read_official(
     path: Path, *, config: VideoMAEConfig | None = None, entry: str | None = None, trust_pickle: bool = False
 ) -> OfficialFile:
-    """Read a pretraining, fine-tuned or encoder-only file of VideoMAE V1 or V2.
+    """Read a pretraining, fine-tuned or encoder-only file of VideoMAE V1 or V2, or a run's checkpoint.
 
     Args:
-        path: The .pth file.
-        config: The architecture; None infers it from the tensors, with the released head counts.
+        path: The .pth or .ckpt file.
+        config: The architecture; None takes the one in the file, where ours wrote it, or infers it from the
+            tensors, with the released head counts.
         entry: Top-level key; None takes the first of "model", "module", "state_dict", or the whole file.
         trust_pickle: Load a pickle that may run any code.
 
@@ -49,9 +50,12 @@ def read_official(
     dropped = {name: "no tensor" for name, value in contents.items() if not isinstance(value, Tensor)}
     tensors = {name: value for name, value in contents.items() if isinstance(value, Tensor)}
     state = from_official(tensors, where=str(path))
+    written = _written_config(loaded, path)
     if config is None:
-        config = _written_config(loaded, path) or infer_config(state, where=str(path))
-    return OfficialFile(config, _architecture(state), state, dropped)
+        config = written or infer_config(state, where=str(path))
+    elif written is not None:
+        config = on_trained_grid(config, written)
+    return OfficialFile(config, architecture_of_tensors(state), state, dropped)
 
 
 def from_official(state: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
@@ -109,15 +113,16 @@ def _with_encoder(name: str) -> str:
     return f"encoder.{name}" if own else name
 
 
-def _architecture(state: Mapping[str, Tensor]) -> str:
+def architecture_of_tensors(state: Mapping[str, Tensor]) -> str:
+    """Tell the class that tensors under our names belong to; features of a classifier count as one."""
     if "mask_token" in state:
         return PRETRAINING
-    return CLASSIFICATION if "head.weight" in state else ENCODER
+    return CLASSIFICATION if "head.weight" in state or "fc_norm.weight" in state else ENCODER
 
 
 def _written_config(loaded: object, path: Path) -> VideoMAEConfig | None:
-    """Read the configuration that our own export puts into the file."""
+    """Read the configuration that our own exports and checkpoints carry."""
     values = cast("dict[str, object]", loaded).get("config")
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or "model_type" not in values:
         return None
     return config_from_json(cast("dict[str, object]", values), where=f"{path}, config")

@@ -120,6 +120,12 @@ class PatchEmbed(nn.Module):
         """Normalise uint8 patches (B, K, P) of 0..255 per channel into the weights' floating type."""
         return (patches.to(self.pixel_mean.dtype) / 255.0 - self.pixel_mean) / self.pixel_std
 
+    def normalise_clips(self, clips: Tensor) -> Tensor:
+        """Normalise whole clips: uint8 (B, T, C, H, W) of 0..255 into the weights' floating type, same shape."""
+        channels = clips.shape[2]  # fastest in a patch, so the first values are one of each
+        mean, std = (values[:channels].view(-1, 1, 1) for values in (self.pixel_mean, self.pixel_std))
+        return (clips.to(mean.dtype) / 255.0 - mean) / std
+
     def unit_range(self, patches: Tensor) -> Tensor:
         """Undo `normalise` up to the factor 255: normalised patches (B, K, P) back to pixels in [0, 1]."""
         return patches * self.pixel_std + self.pixel_mean

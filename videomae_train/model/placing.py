@@ -10,7 +10,7 @@ from torch import nn
 
 from videomae_train.errors import CheckpointError, ConfigError
 from videomae_train.model.audit import Fate, TensorNote, WeightsReport, place_weights
-from videomae_train.model.config import VideoMAEConfig
+from videomae_train.model.config import VideoMAEConfig, on_trained_grid
 from videomae_train.model.config_json import CLASSIFICATION, ENCODER, PRETRAINING
 from videomae_train.model.sources import WeightsSource
 
@@ -36,6 +36,12 @@ _ENCODER_FIELDS = (
     "image_mean",
     "image_std",
 )
+
+
+def warn_of_suspicions(report: WeightsReport) -> None:
+    """Log what is allowed, but probably not meant, for callers that show nobody the report."""
+    for finding in report.suspicious:
+        _log.warning("%s: %s", report.source, finding)
 
 
 def place_exactly(
@@ -86,8 +92,7 @@ def classifier_config(source: WeightsSource, config: VideoMAEConfig) -> VideoMAE
             expected=f"the encoder that {source.name} holds",
             todo="Take these values from its config.json.",
         )
-    trained = source.config.trained_grid
-    return replace(config, position_grid=None if trained == config.grid else tuple(trained))
+    return on_trained_grid(config, source.config)
 
 
 def place_classifier(
@@ -128,7 +133,5 @@ def _placed(
     allow: Collection[str],
 ) -> WeightsReport:
     report = place_weights(model, source.state, source=source.name, drop=drop, fresh=fresh, allow=allow)
-    for finding in report.suspicious:
-        _log.warning("%s: %s", source.name, finding)
     set_aside = tuple(TensorNote(name, (), Fate.DROPPED, why) for name, why in source.dropped.items())
     return replace(report, notes=report.notes + set_aside)

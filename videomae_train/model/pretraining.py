@@ -20,7 +20,7 @@ from videomae_train.model.initialisation import initialise_pretraining
 from videomae_train.model.masked import check_token_numbers, split_bool_mask
 from videomae_train.model.outputs import PreTrainingOutput
 from videomae_train.model.patches import gather_tokens
-from videomae_train.model.placing import place_exactly
+from videomae_train.model.placing import place_exactly, warn_of_suspicions
 from videomae_train.model.positions import position_table
 from videomae_train.model.saving import plain_card, write_weights_folder
 from videomae_train.model.sources import open_source
@@ -160,21 +160,29 @@ class VideoMAEForPreTraining(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, target: Target | None = None, allow: Collection[str] = ()
+        cls,
+        source: str | Path,
+        *,
+        config: VideoMAEConfig | None = None,
+        target: Target | None = None,
+        allow: Collection[str] = (),
     ) -> Self:
-        """Load weights, every tensor placed, in evaluation mode.
+        """Load weights, every tensor placed, in evaluation mode; call `train()` to train on.
 
         Args:
-            source: A weights folder, a run's folder, an official file or a hub id; see `sources.open_source`.
+            source: A weights folder, a run's folder or checkpoint, an official file or a hub id; see
+                `sources.open_source`.
+            config: The architecture, for files that do not tell it, or another clip size than the weights were
+                trained on, whose positions are then resampled; None reads or infers it.
             target: What the weights were trained to predict; None means the configuration's pixels.
             allow: Exact names of tensors that may be missing, extra or of another shape.
 
         Raises:
             CheckpointError: The weights are missing, damaged or of another model.
         """
-        opened = open_source(source)
+        opened = open_source(source, config=config)
         model = cls(opened.config, target)
-        place_exactly(model, opened, PRETRAINING, allow)
+        warn_of_suspicions(place_exactly(model, opened, PRETRAINING, allow))
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, card: str | None = None) -> None:

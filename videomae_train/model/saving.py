@@ -11,13 +11,18 @@ from torch import Tensor
 
 from videomae_train.model.config import VideoMAEConfig
 from videomae_train.model.config_json import config_to_json
+from videomae_train.model.folder_files import CARD, CONFIG, PROCESSOR, TENSORS
 from videomae_train.model.folders import replace_folder
 from videomae_train.model.layouts import to_hugging_face
-from videomae_train.model.sources import CARD, CONFIG, PROCESSOR, TENSORS
 
 
 def write_weights_folder(
-    folder: Path, config: VideoMAEConfig, architecture: str, state: Mapping[str, Tensor], card: str
+    folder: Path,
+    config: VideoMAEConfig,
+    architecture: str,
+    state: Mapping[str, Tensor],
+    card: str,
+    companions: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write the four files of a weights folder, whole or not at all.
 
@@ -27,6 +32,7 @@ def write_weights_folder(
         architecture: Class name, as in `config_json`.
         state: Tensors under our names, on any device.
         card: Markdown of the model card (README.md).
+        companions: Card or image processor of the weights' origin, which come before those made here.
 
     Raises:
         ConfigError: The folder exists and holds other files.
@@ -37,6 +43,7 @@ def write_weights_folder(
         TENSORS: save(tensors, metadata={"format": "pt"}),
         PROCESSOR: _as_json(processor_to_json(config)),
         CARD: card.encode(),
+        **(companions or {}),
     }
     replace_folder(folder, files)
 

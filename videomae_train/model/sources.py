@@ -1,27 +1,29 @@
-"""Opening weights wherever they are: a folder, a run, a hub id, or an official file; all give one form."""
+"""Opening weights wherever they are: a folder, a run, a hub id, or one file; all give one form."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from videomae_train.errors import CheckpointError
-from videomae_train.model.config import VideoMAEConfig
+from videomae_train.model.config import VideoMAEConfig, on_trained_grid
 from videomae_train.model.config_json import architecture_of, config_from_json
+from videomae_train.model.config_v2 import config_from_v2
+from videomae_train.model.folder_files import (
+    CARD,
+    CONFIG,
+    PICKLE,
+    PICKLE_SHARDS,
+    PROCESSOR,
+    read_json,
+    read_tensors,
+)
 from videomae_train.model.layouts import from_hugging_face
-from videomae_train.model.official import read_official
-from videomae_train.model.pickles import load_pickle
+from videomae_train.model.official import architecture_of_tensors, from_official, read_official
 
-CONFIG, TENSORS, PROCESSOR, CARD = "config.json", "model.safetensors", "preprocessor_config.json", "README.md"
-_SHARDS, _PICKLE = "model.safetensors.index.json", "pytorch_model.bin"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -35,6 +37,7 @@ class WeightsSource:
         architecture: Class name: VideoMAEForPreTraining, VideoMAEForVideoClassification or VideoMAEModel.
         state: Tensors under our names.
         dropped: Tensors set aside in reading (under the source's names), with the reason.
+        companions: The model card and the image processor's file, where a folder has them: name to contents.
     """
 
     name: str
@@ -42,6 +45,7 @@ class WeightsSource:
     architecture: str
     state: dict[str, Tensor]
     dropped: dict[str, str] = field(default_factory=dict[str, str])
+    companions: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
 
 def open_source(
@@ -54,11 +58,12 @@ def open_source(
     """Read weights of any known kind.
 
     Args:
-        source: A weights folder; a run's folder with `weights/` in it; an official .pth file; or the name of
-            a hub repository, which is fetched.
-        config: The architecture, for files that do not tell it; None reads or infers it.
-        entry: Top-level key of an official file, such as "model_ema"; None takes "model", "module" or the
-            file itself.
+        source: A weights folder; a run's folder with `weights/` in it; an official .pth file; a run's .ckpt
+            file; or the name of a hub repository, which is fetched.
+        config: The architecture, for files that do not tell it, or for clips of another size than the
+            weights were trained on; None reads or infers it.
+        entry: Top-level key of an official file, such as "model_ema"; None takes "model", "module",
+            "state_dict" or the file itself.
         trust_pickle: Load pickles that may run any code.
 
     Raises:
@@ -66,34 +71,40 @@ def open_source(
     """
     path = Path(source)
     if path.is_file():
-        official = read_official(path, config=config, entry=entry, trust_pickle=trust_pickle)
-        return WeightsSource(
-            str(path), official.config, official.architecture, official.state, official.dropped
+        return _open_file(path, config=config, entry=entry, trust_pickle=trust_pickle)
+    if not path.is_dir() and not _HUB_ID.fullmatch(str(source)):
+        raise CheckpointError(
+            where=str(source),
+            came="nothing there",
+            expected="a weights folder, a run's folder, an official .pth file, a .ckpt file or a hub id (owner/name)",
+            todo="Check the path.",
         )
-    if path.is_dir():
-        return open_folder(path, config=config, trust_pickle=trust_pickle)
-    if _HUB_ID.fullmatch(str(source)):
-        return open_folder(fetch_from_hub(str(source)), config=config, trust_pickle=trust_pickle)
-    raise CheckpointError(
-        where=str(source),
-        came="nothing there",
-        expected="a weights folder, a run's folder, an official .pth file or a hub id (owner/name)",
-        todo="Check the path.",
-    )
+    folder = path if path.is_dir() else fetch_from_hub(str(source))
+    return _open_folder(folder, config=config, trust_pickle=trust_pickle)
 
 
-def open_folder(
-    folder: Path, *, config: VideoMAEConfig | None = None, trust_pickle: bool = False
+def _open_file(
+    path: Path, *, config: VideoMAEConfig | None, entry: str | None, trust_pickle: bool
 ) -> WeightsSource:
-    """Read a weights folder, or the `weights/` folder of a run.
+    official = read_official(path, config=config, entry=entry, trust_pickle=trust_pickle)
+    return WeightsSource(str(path), official.config, official.architecture, official.state, official.dropped)
 
-    Raises:
-        CheckpointError: It is incomplete or damaged.
-    """
+
+def _open_folder(folder: Path, *, config: VideoMAEConfig | None, trust_pickle: bool) -> WeightsSource:
     folder = _weights_of(folder)
     own, architecture = _folder_config(folder)
-    state = from_hugging_face(_read_tensors(folder, trust_pickle=trust_pickle))
-    return WeightsSource(str(folder), config or own, architecture, state)
+    tensors = read_tensors(folder, trust_pickle=trust_pickle)
+    if architecture is None:
+        state = from_official(tensors, where=str(folder))
+        architecture = architecture_of_tensors(state)
+    else:
+        state = from_hugging_face(tensors)
+    wanted = own if config is None else on_trained_grid(config, own)
+    # A processor's crop is of the size that the weights were trained on.
+    names = (CARD, PROCESSOR) if wanted.frame_size == own.frame_size else (CARD,)
+    files = [folder / name for name in names]
+    companions = {file.name: file.read_bytes() for file in files if file.is_file()}
+    return WeightsSource(str(folder), wanted, architecture, state, companions=companions)
 
 
 def read_config(source: str | Path) -> VideoMAEConfig:
@@ -108,15 +119,32 @@ def read_config(source: str | Path) -> VideoMAEConfig:
 
 
 def _weights_of(folder: Path) -> Path:
-    """Find the weights in a run's folder; other folders are their own."""
+    """Find the weights in a run's folder; other folders are their own.
+
+    Raises:
+        CheckpointError: A run that has checkpoints, but no weights folder yet.
+    """
     inner = folder / "weights"
-    return inner if not (folder / CONFIG).is_file() and (inner / CONFIG).is_file() else folder
+    if (folder / CONFIG).is_file() or not folder.is_dir():
+        return folder
+    checkpoints = sorted((folder / "checkpoints").glob("*.ckpt"))
+    if checkpoints and not (inner / CONFIG).is_file():
+        raise CheckpointError(
+            where=str(folder),
+            came="a run without a weights folder, which is written at its end",
+            expected="the folder of a finished run",
+            todo=f"Finish it, or take its newest checkpoint: {checkpoints[-1]}.",
+        )
+    return inner if (inner / CONFIG).is_file() else folder
 
 
-def _folder_config(folder: Path) -> tuple[VideoMAEConfig, str]:
-    values = _read_json(folder / CONFIG)
-    processor = _read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else None
+def _folder_config(folder: Path) -> tuple[VideoMAEConfig, str | None]:
+    """Read a folder's configuration and class; None for VideoMAE V2's, whose tensors tell the class."""
+    values = read_json(folder / CONFIG)
+    processor = read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else None
     where = str(folder / CONFIG)
+    if isinstance(values.get("model_config"), dict):
+        return config_from_v2(values, where=where, processor=processor), None
     return config_from_json(values, where=where, processor=processor), architecture_of(values)
 
 
@@ -131,49 +159,14 @@ def fetch_from_hub(repo: str) -> Path:
 
     wanted = ["*.json", "*.safetensors", CARD]
     try:
-        return Path(snapshot_download(repo, allow_patterns=wanted))
+        folder = Path(snapshot_download(repo, allow_patterns=wanted))
+        if not any(folder.glob("*.safetensors")):  # older repositories have a pickle only
+            folder = Path(snapshot_download(repo, allow_patterns=[*wanted, PICKLE, PICKLE_SHARDS]))
+        return folder
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             where=repo,
-            came=f"{type(error).__name__}: {error}",
-            expected="a repository of the Hugging Face hub that this machine can reach",
+            came=" ".join(f"{type(error).__name__}: {error}".split()),
+            expected="a path that exists, or a repository of the Hugging Face hub that this machine can reach",
             todo=f"Where there is a network, run `videomae convert {repo} FOLDER --to hf`, and copy FOLDER.",
         ) from error
-
-
-def _read_tensors(folder: Path, *, trust_pickle: bool) -> dict[str, Tensor]:
-    if (folder / _SHARDS).is_file():
-        names = cast("dict[str, str]", _read_json(folder / _SHARDS)["weight_map"])
-        return _read_files([folder / name for name in sorted(set(names.values()))])
-    if not (folder / TENSORS).is_file() and (folder / _PICKLE).is_file():
-        return cast("dict[str, Tensor]", load_pickle(folder / _PICKLE, trust=trust_pickle))
-    return _read_files([folder / TENSORS])
-
-
-def _read_files(paths: Collection[Path]) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = {}
-    for path in paths:
-        try:
-            state |= load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise _unreadable(path, error) from error
-    return state
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(values, dict):
-        raise _unreadable(path, TypeError("no JSON object"))
-    return cast("dict[str, object]", values)
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        where=str(path),
-        came=f"{type(error).__name__}: {error}",
-        expected="a whole file of a weights folder",
-        todo="Check the path, or copy or save the folder again.",
-    )

@@ -7,13 +7,23 @@ from pathlib import Path
 from videomae_train.model.audit import WeightsReport
 from videomae_train.model.classifier import VideoMAEForVideoClassification
 from videomae_train.model.config import VideoMAEConfig
-from videomae_train.model.config_json import CLASSIFICATION, PRETRAINING
-from videomae_train.model.placing import classifier_config, place_classifier
+from videomae_train.model.config_json import CLASSIFICATION, PRETRAINING, config_to_json
+from videomae_train.model.placing import classifier_config, place_classifier, warn_of_suspicions
 from videomae_train.model.pretraining import VideoMAEForPreTraining
 from videomae_train.model.saving import write_weights_folder
 from videomae_train.model.sources import open_source
 
 Model = VideoMAEForPreTraining | VideoMAEForVideoClassification
+
+
+def config_record(model: Model) -> dict[str, object]:
+    """Give the contents of `config.json` for a model, for files that hold its tensors and nothing to read
+    them by."""
+    return config_to_json(model.config, _architecture(model))
+
+
+def _architecture(model: Model) -> str:
+    return PRETRAINING if isinstance(model, VideoMAEForPreTraining) else CLASSIFICATION
 
 
 def save_weights_folder(model: Model, folder: Path, *, card: str) -> None:
@@ -29,8 +39,7 @@ def save_weights_folder(model: Model, folder: Path, *, card: str) -> None:
     Raises:
         ConfigError: The folder exists and holds other files.
     """
-    architecture = PRETRAINING if isinstance(model, VideoMAEForPreTraining) else CLASSIFICATION
-    write_weights_folder(folder, model.config, architecture, model.state_dict(), card)
+    write_weights_folder(folder, model.config, _architecture(model), model.state_dict(), card)
 
 
 def load_pretraining_model(source: str | Path) -> VideoMAEForPreTraining:
@@ -75,4 +84,6 @@ def classifier_from_pretrained(
     opened = open_source(source)
     config = classifier_config(opened, config)
     model = VideoMAEForVideoClassification(config)
-    return model, place_classifier(model, opened, config)
+    report = place_classifier(model, opened, config)
+    warn_of_suspicions(report)
+    return model, report

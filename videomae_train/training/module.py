@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videomae_train.errors import TrainingError
+from videomae_train.model import config_record
 from videomae_train.optim import OptimizerOptions, build_optimizer, set_learning_rate
 from videomae_train.randomness import seed_global_generators
 from videomae_train.training.plan import StepPlan
@@ -171,7 +172,8 @@ class SteppingModule(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the step and the faults so far to the checkpoint; `gather_faults` has run before."""
+        """Add the step, the faults so far and what the model is; `gather_faults` has run before."""
+        checkpoint["config"] = config_record(self.model)
         checkpoint["progress"] = {"step": self._step, "faults": [tuple(fault) for fault in self.faults]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

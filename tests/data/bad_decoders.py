@@ -1,0 +1,20 @@
+"""Probes that hang or crash, for the children that packing works in; imports little, as each child loads it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from videomae_train.data.encoding import Reencoding
+from videomae_train.data.probing import FaultyVideo, ProbedVideo, probe_source
+from videomae_train.data.sources import SourceVideo
+
+
+def probe_with_a_bad_decoder(video: SourceVideo, reencoding: Reencoding | None) -> ProbedVideo | FaultyVideo:
+    """Hangs and crashes on some names, as a decoder may on some contents."""
+    if "hang" in video.name:
+        time.sleep(1000)
+    if "crash" in video.name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return probe_source(video, reencoding)

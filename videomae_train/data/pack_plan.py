@@ -1,0 +1,161 @@
+"""What packing will do, decided before any video is opened: which video goes to which shard.
+
+The plan depends on the names, labels and sizes of the source files and on the options, never on the number of
+processes or parts; therefore the same source gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Self
+
+import av
+
+from videomae_train.data.encoding import Reencoding
+from videomae_train.data.layout import FORMAT_VERSION
+from videomae_train.data.sources import SourceSet, SourceVideo
+from videomae_train.errors import ConfigError
+from videomae_train.randomness import keyed_permutation
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several jobs that pack a set together; it packs every `count`-th shard.
+
+    Attributes:
+        number: From 1 to `count`.
+        count: Jobs in all.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a part written as "2/8".
+
+        Raises:
+            ConfigError: It is not written so, or there is no such part.
+        """
+        number, slash, count = text.partition("/")
+        if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+            return cls(int(number), int(count))
+        raise ConfigError(
+            where="part",
+            came=repr(text),
+            expected="a number and a count such as 2/8, from 1/8 to 8/8",
+            todo="In a Slurm array of 8 with --array=1-8: --part $SLURM_ARRAY_TASK_ID/8",
+        )
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def holds(self, shard: int) -> bool:
+        """Say whether the part packs the shard of this number."""
+        return shard % self.count == self.number - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackOptions:
+    """How a source is packed.
+
+    Attributes:
+        seed: Decides the order of the videos.
+        shard_max_videos: A shard is closed when it has so many.
+        shard_max_bytes: A shard is closed before it grows beyond this, counted in source files.
+        reencoding: Encode the videos for training; None keeps their bytes as they are.
+        processes: Videos are probed and encoded in so many child processes.
+        timeout_sec: A video that takes a child longer than this is a fault.
+        part: Pack only these shards; the set is whole when `pack` ran without one. None packs all that is missing.
+        overwrite: Replace another data set that is there already.
+    """
+
+    seed: int = 0
+    shard_max_videos: int = 1000
+    shard_max_bytes: int = 512 * 2**20
+    reencoding: Reencoding | None = None
+    processes: int = 1
+    timeout_sec: float = 300.0
+    part: Part | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """Which videos go where.
+
+    Attributes:
+        shards: The videos of each shard, in their order.
+        shard_bytes: Size of each shard's source files.
+        identity: All that decides the bytes of the set, JSON; two packings with equal ones can be mixed.
+    """
+
+    shards: tuple[tuple[SourceVideo, ...], ...]
+    shard_bytes: tuple[int, ...]
+    identity: dict[str, object]
+
+    def shard_numbers(self, part: Part | None) -> list[int]:
+        """List the shards of a part, or all of them."""
+        return [number for number in range(len(self.shards)) if part is None or part.holds(number)]
+
+
+def options_for(source: SourceSet, options: PackOptions) -> PackOptions:
+    """Complete the options where the source leaves no choice: folders of frames have to be encoded."""
+    has_frames = any(video.frames_fps is not None for video in source.videos)
+    return replace(options, reencoding=Reencoding()) if has_frames and options.reencoding is None else options
+
+
+def plan_packing(source: SourceSet, options: PackOptions) -> PackPlan:
+    """Permute the videos and cut the sequence into shards, by number and by size of the source files."""
+    sizes = [_source_bytes(video.path) for video in source.videos]
+    shards: list[list[SourceVideo]] = []
+    shard_bytes: list[int] = []
+    for place in keyed_permutation(len(sizes), options.seed, "packing order").tolist():
+        is_full = shards and len(shards[-1]) >= options.shard_max_videos
+        if not shards or is_full or shard_bytes[-1] + sizes[place] > options.shard_max_bytes:
+            shards.append([])
+            shard_bytes.append(0)
+        shards[-1].append(source.videos[place])
+        shard_bytes[-1] += sizes[place]
+    return PackPlan(tuple(map(tuple, shards)), tuple(shard_bytes), _identity(source, sizes, options))
+
+
+def _source_bytes(path: Path) -> int:
+    """Measure a file, or a folder of frames; 0 if there is none."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.iterdir())
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _identity(source: SourceSet, sizes: Sequence[int], options: PackOptions) -> dict[str, object]:
+    return {
+        "format": FORMAT_VERSION,
+        "layout": source.layout,
+        "num_videos": len(source.videos),
+        "num_source_bytes": sum(sizes),
+        "source": _source_digest(source, sizes),
+        "seed": options.seed,
+        "shard_max_videos": options.shard_max_videos,
+        "shard_max_bytes": options.shard_max_bytes,
+        "reencoding": describe_reencoding(options.reencoding),
+    }
+
+
+def _source_digest(source: SourceSet, sizes: Sequence[int]) -> str:
+    """Condense names, labels, splits and sizes of a source; its files are not read."""
+    digest = blake2b(repr(source.classes).encode(), digest_size=16)
+    for video, size in zip(source.videos, sizes, strict=True):
+        row = (video.name, video.label, sorted(video.splits.items()), video.frames_fps, size)
+        digest.update(repr(row).encode())
+    return digest.hexdigest()
+
+
+def describe_reencoding(reencoding: Reencoding | None) -> dict[str, object] | None:
+    """Say how videos are encoded and by which version of FFmpeg, on which the bytes depend."""
+    if reencoding is None:
+        return None
+    version = ".".join(map(str, av.library_versions["libavcodec"]))
+    return {**asdict(reencoding), "codec": "libx264", "libavcodec": version}
