@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 from small_clips import decode_all, encode, moving_frames, write_tree
 
-from videomae_train.data.decoding import decode_frames, probe_video
+from videomae_train.data import probing
+from videomae_train.data.decoding import VideoFacts, decode_frames, probe_video
 from videomae_train.data.encoding import Reencoding, reencode
 from videomae_train.data.packing import PackOptions, pack
-from videomae_train.data.sources import open_source
+from videomae_train.data.sources import SourceVideo, open_source
 from videomae_train.errors import ConfigError, DecodeError
 
 
@@ -167,6 +169,32 @@ def test_pack__other_containers_become_mp4(clip: bytes, tmp_path: Path) -> None:
     summary = pack(source, tmp_path / "packed", PackOptions(reencoding=Reencoding()), lambda _: None)
     assert (summary.num_videos, summary.num_frames) == (2, 39)
     assert [fault.cause for fault in summary.faults] == ["empty"]
+
+
+def source_video(folder: Path, content: bytes) -> SourceVideo:
+    return SourceVideo(write_tree(folder, {"a.mp4": content}) / "a.mp4", "a.mp4", -1)
+
+
+def test_probe_source__a_lost_frame_is_a_fault(
+    clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = encode(moving_frames(29))
+    monkeypatch.setattr(probing, "reencode", lambda *_, **__: shorter)
+    result = probing.probe_source(source_video(tmp_path, clip), Reencoding())
+    assert isinstance(result, probing.FaultyVideo)
+    assert "29 of 30 frames after encoding" in result.detail
+
+
+def test_probe_source__damage_of_the_source_stays_on_the_account(
+    clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def probe(video: bytes, *, where: str) -> VideoFacts:
+        return replace(probe_video(video, where=where), num_damaged_frames=3 if video == clip else 0)
+
+    monkeypatch.setattr(probing, "probe_video", probe)
+    result = probing.probe_source(source_video(tmp_path, clip), Reencoding())
+    assert isinstance(result, probing.ProbedVideo)
+    assert (result.facts.num_damaged_frames, result.extension) == (3, "mp4")
 
 
 ZOO = Path(__file__).parents[2] / "../shared/data/zoo"

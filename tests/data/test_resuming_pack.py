@@ -117,6 +117,21 @@ def test_pack__continues_from_every_step_of_its_own(
     assert kill_at > 8
 
 
+def test_pack__is_done_before_it_tidies_up(
+    videos: Path, straight: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(folder: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(Killed):
+            pack_quietly(videos, tmp_path)
+    with pytest.raises(ConfigError, match="there already"):
+        pack_quietly(videos, tmp_path)
+    assert {name: data for name, data in contents(tmp_path).items() if name in straight} == straight
+
+
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path

@@ -45,8 +45,16 @@ class DemoSize:
     finetune_steps: int
 
 
-FULL = DemoSize(num_videos=640, labels_per_class=10, pretrain_steps=450, finetune_steps=100)
-SHORT = DemoSize(num_videos=64, labels_per_class=2, pretrain_steps=12, finetune_steps=6)
+MOTIONS_SHOWN = (
+    "move_left",
+    "move_right",
+    "rotate_clockwise",
+    "rotate_counterclockwise",
+    "zoom_in",
+    "zoom_out",
+)
+FULL = DemoSize(num_videos=480, labels_per_class=20, pretrain_steps=320, finetune_steps=100)
+SHORT = DemoSize(num_videos=48, labels_per_class=2, pretrain_steps=12, finetune_steps=6)
 
 
 def run_demo(out: Path, *, short: bool, seed: int) -> Path:
@@ -104,6 +112,7 @@ def _make_set(out: Path, size: DemoSize, seed: int, console: Console) -> Path:
             out / "videos",
             num_videos=size.num_videos,
             seed=seed,
+            classes=MOTIONS_SHOWN,
             on_progress=lambda done, _: bar.update(task, completed=done),
         )
     table = out / "videos.csv"
