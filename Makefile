@@ -5,7 +5,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format wheel bench clean
+.PHONY: help install demo test test-all check format wheel bench soak clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ wheel: install  ## Build the wheel into dist/
 
 bench: install  ## Measure the training step on this machine
 	$(RUN)/python scripts/bench_step.py
+
+soak: install  ## Kill packing 20 times at random moments and compare the shards (about 6 minutes)
+	$(RUN)/python scripts/soak_pack.py --kills 20 --videos 120
 
 clean:  ## Remove what was built, run or installed here
 	rm -rf .venv dist build demo .pytest_cache .ruff_cache

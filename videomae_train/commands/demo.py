@@ -53,7 +53,7 @@ MOTIONS_SHOWN = (
     "zoom_in",
     "zoom_out",
 )
-FULL = DemoSize(num_videos=480, labels_per_class=20, pretrain_steps=320, finetune_steps=100)
+FULL = DemoSize(num_videos=480, labels_per_class=20, pretrain_steps=400, finetune_steps=100)
 SHORT = DemoSize(num_videos=48, labels_per_class=2, pretrain_steps=12, finetune_steps=6)
 
 

@@ -103,7 +103,7 @@ def _picture_test_videos(result: DemoResult, folder: Path) -> list[Pictures]:
     test = dataset.select("split/test")
     return [
         _picture(model, dataset, int(sample_id), folder / dataset.key(int(sample_id)), result.seed)
-        for sample_id in test.sample_ids[:2]
+        for sample_id in test.sample_ids[[0, len(test) // 2]]
     ]
 
 
