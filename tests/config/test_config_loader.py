@@ -60,3 +60,17 @@ def test_model_problems__keep_their_own_words() -> None:
 def test_finetune__wants_weights_or_a_model(sources: list[str]) -> None:
     with pytest.raises(ConfigError, match="exactly one of them"):
         load_config("finetune", compose_config("finetune", [*GIVEN, *sources]), FinetuneConfig)
+
+
+@pytest.mark.parametrize(
+    ("part", "overrides"),
+    [
+        ("model", ["~model", "data.path=x"]),
+        ("model", ["model=null", "data.path=x"]),
+        ("masking", ["~masking", "data.path=x"]),
+        ("data", ["~data"]),
+    ],
+)
+def test_deleted_part__is_named(part: str, overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match=part):
+        load_config("pretrain", compose_config("pretrain", ["run=somewhere", *overrides]), PretrainConfig)

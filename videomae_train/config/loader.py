@@ -33,7 +33,8 @@ def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(configs_folder()), version_base="1.3"):
         try:
             return compose(verb, list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            # Hydra raises a bare ValueError for a group that was set to null.
             raise _composition_error(verb, overrides, error) from None
 
 

@@ -187,6 +187,8 @@ class PretrainConfig(TrainingConfig):
     @model_validator(mode="before")
     @classmethod
     def _derive_clip_shape(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if not _given(values, "model", "data"):
+            return values  # the validation that follows names what is missing
         model = values["model"]
         return with_clip_shape(values, num_frames=model["num_frames"], size=model["image_size"])
 
@@ -211,6 +213,8 @@ class FinetuneConfig(TrainingConfig):
     @model_validator(mode="before")
     @classmethod
     def _derive_clip_shape(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if not {"weights", "model"} <= set(values) or not _given(values, "data"):
+            return values  # the validation that follows names what is missing
         weights, model = values["weights"], values["model"]
         if (weights is None) == (model is None):
             raise ConfigError(
@@ -245,6 +249,8 @@ class EvaluateConfig(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _derive_clip_shape(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("weights") is None or not _given(values, "data"):
+            return values  # the validation that follows names what is missing
         return with_clip_shape_of_weights(values)
 
 
@@ -260,6 +266,10 @@ class ReconstructConfig(_Frozen):
     mask: Literal["tube", "random", "frame"]
     ratios: Annotated[tuple[OpenShare, ...], Field(min_length=1)]
     patch_statistics: Literal["estimated", "original"]
+
+
+def _given(values: Mapping[str, Any], *parts: str) -> bool:
+    return all(isinstance(values.get(part), dict) for part in parts)
 
 
 def with_clip_shape_of_weights(values: Mapping[str, Any]) -> dict[str, Any]:
