@@ -60,7 +60,7 @@ def packets_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(
         decoding,
         "_decode_stamps",
-        lambda stream, packets, wanted: given.append(len(packets)) or decode_stamps(stream, packets, wanted),
+        lambda stream, runs, wanted: given.append(sum(map(len, runs))) or decode_stamps(stream, runs, wanted),
     )
     return given
 
@@ -68,7 +68,17 @@ def packets_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_decode_frames__starts_at_the_keyframe_before(clip: bytes, packets_decoded: list[int]) -> None:
     for indices in ([24, 29], [29], [23]):
         decode_frames(clip, indices, where="here", num_frames=30)
-    assert packets_decoded == [6, 6, 14], "keyframes are at 0, 8, 16, 24"
+    assert packets_decoded == [5, 5, 8], (
+        "keyframes are at 0, 8, 16, 24; the last is stored before the one shown before it"
+    )
+
+
+def test_decode_frames__jumps_over_what_no_wanted_frame_needs(
+    clip: bytes, packets_decoded: list[int]
+) -> None:
+    frames = decode_frames(clip, [1, 9, 26], where="here", num_frames=30)
+    assert packets_decoded[0] < 10, "two to four of each run; from 1 to 26 it would be 26"
+    np.testing.assert_array_equal(frames, decode_all(clip)[[1, 9, 26]])
 
 
 def test_decode_frames__counts_when_the_packets_are_not_the_frames(
