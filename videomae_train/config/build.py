@@ -15,6 +15,7 @@ from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.loader import BatchLoader, collate_pretrain, evaluation_loader
 from videomae_train.errors import ConfigError
+from videomae_train.evaluation.classes import class_scores, confusion_matrix, most_confused
 from videomae_train.evaluation.reconstruction import BaselineLosses, baseline_losses
 from videomae_train.evaluation.scoring import Accuracy, VideoScores
 from videomae_train.model import (
@@ -143,16 +144,27 @@ def evaluation(config: EvaluateConfig, model: VideoMAEConfig) -> BatchLoader:
         ConfigError: The classes differ.
     """
     dataset = PackedDataset.open(config.data.path)
-    of_model = tuple(model.id2label[number] for number in range(model.num_labels))
-    if of_model != dataset.classes:
-        raise ConfigError(
-            where="weights",
-            came=f"a model of the classes {_shortened(of_model)}",
-            expected=f"those of {config.data.path}, in the same order: {_shortened(dataset.classes)}",
-            todo="Score the model on the set that it was trained for.",
-        )
+    _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
     videos = EvaluationDataset(dataset.select(config.data.selection), config.data)
     return evaluation_loader(videos, config.loader, batch_videos=config.batch_videos)
+
+
+def _check_classes(of_model: tuple[str, ...], dataset: PackedDataset) -> None:
+    """Compare class names number by number: a label means the same class on both sides, or nothing is scored."""
+    if of_model == dataset.classes:
+        return
+    moved = set(of_model) == set(dataset.classes)
+    pairs = zip(of_model, dataset.classes, strict=False)
+    differing = [f"{number} is {a} there and {b} here" for number, (a, b) in enumerate(pairs) if a != b]
+    raise ConfigError(
+        where="weights",
+        came=f"a model of the classes {_shortened(of_model)}"
+        + (f"; class {differing[0]}" if differing else ""),
+        expected=f"those of {dataset.folder} in the same order: {_shortened(dataset.classes)}",
+        todo="The names are the same in another order: pack the videos again in the order of the model's config.json."
+        if moved
+        else "Score the model on the set that it was trained for.",
+    )
 
 
 def _shortened(names: tuple[str, ...]) -> str:
@@ -160,9 +172,13 @@ def _shortened(names: tuple[str, ...]) -> str:
 
 
 def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy) -> None:
-    """Write scores.npz (ids, labels, probabilities) and metrics.json into the run's folder."""
+    """Write scores.npz (keys, ids, labels, probabilities, classes) and metrics.json into the run's folder."""
+    dataset = PackedDataset.open(config.data.path)
+    matrix = confusion_matrix(scores)
     np.savez_compressed(
         config.run / "scores.npz",
+        keys=np.array([dataset.key(int(row)) for row in scores.sample_ids]),
+        classes=np.array(dataset.classes),
         sample_ids=scores.sample_ids,
         labels=scores.labels,
         probabilities=scores.probabilities,
@@ -172,6 +188,9 @@ def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy)
         "selection": config.data.selection,
         "views": f"{config.data.num_clips} x {config.data.num_crops}",
         **asdict(accuracy),
+        "classes": [asdict(score) for score in class_scores(matrix, dataset.classes)],
+        "most_confused": [asdict(pair) for pair in most_confused(matrix, dataset.classes)],
+        "confusion_matrix": matrix.tolist(),
         "faults": [fault._asdict() for fault in scores.faults],
     }
     (config.run / "metrics.json").write_text(json.dumps(record, indent=1) + "\n")

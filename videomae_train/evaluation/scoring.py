@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from videomae_train.errors import TrainingError
+from videomae_train.evaluation.intervals import Interval, VideoBootstrap
 from videomae_train.model import VideoMAEForVideoClassification
 from videomae_train.types import EvaluationBatch, Fault
 
@@ -40,6 +41,8 @@ class Accuracy:
         top1: Share of videos whose class has the highest probability, in [0, 1].
         top5: Share of videos whose class is among the five highest; None with five classes or fewer.
         mean_class: Mean over the classes that occur of each class's top-1.
+        top1_interval: 95 % bootstrap interval of top1 over videos.
+        mean_class_interval: 95 % bootstrap interval of mean_class over videos.
         num_scored: Videos that the figures stand on.
         num_videos: Videos of the selection, unreadable ones included.
     """
@@ -47,6 +50,8 @@ class Accuracy:
     top1: float
     top5: float | None
     mean_class: float
+    top1_interval: Interval
+    mean_class_interval: Interval
     num_scored: int
     num_videos: int
 
@@ -127,15 +132,18 @@ def measure_accuracy(scores: VideoScores) -> Accuracy:
     def top(k: int) -> float:
         return float(multiclass_accuracy(probabilities, labels, num_classes, average="micro", top_k=k))
 
+    hits = scores.probabilities.argmax(1) == scores.labels
+    bootstrap = VideoBootstrap(len(labels))
     return Accuracy(
         top1=top(1),
         top5=top(5) if num_classes > 5 else None,
-        mean_class=_mean_class_accuracy(scores),
+        mean_class=_mean_class_accuracy(hits, scores.labels),
+        top1_interval=bootstrap.of_mean(hits),
+        mean_class_interval=bootstrap.of_class_mean(hits, scores.labels),
         num_scored=len(labels),
         num_videos=len(labels) + len(scores.faults),
     )
 
 
-def _mean_class_accuracy(scores: VideoScores) -> float:
-    hits = scores.probabilities.argmax(1) == scores.labels
-    return float(np.mean([hits[scores.labels == label].mean() for label in np.unique(scores.labels)]))
+def _mean_class_accuracy(hits: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))

@@ -1,0 +1,58 @@
+"""How sure a score is: bootstrap over videos."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from videomae_train.randomness import keyed_rng
+
+_RESAMPLES = 1000
+_LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A 95 % interval, both ends in [0, 1]."""
+
+    low: float
+    high: float
+
+
+class VideoBootstrap:
+    """Draws the scored videos again and again, with replacement, and looks how far an accuracy moves.
+
+    It covers which videos happened to be in the test set; not the seed of the training, which needs several runs.
+
+    Args:
+        num_videos: Scored videos, at least one.
+        seed: Decides the draws.
+    """
+
+    def __init__(self, num_videos: int, seed: int = 0) -> None:
+        rng = keyed_rng(seed, "bootstrap", num_videos)
+        shares = np.full(num_videos, 1 / num_videos)
+        # How often each video stands in each draw, which is all that an accuracy needs to know.
+        self._counts = rng.multinomial(num_videos, shares, size=_RESAMPLES).astype(np.float32)
+
+    def of_mean(self, hits: np.ndarray) -> Interval:
+        """Bound the share of hits, bool (n,)."""
+        return _percentiles(self._counts @ hits.astype(np.float32) / len(hits))
+
+    def of_class_mean(self, hits: np.ndarray, labels: np.ndarray) -> Interval:
+        """Bound the mean over classes of each class's share of hits; a draw without a class leaves it out.
+
+        Args:
+            hits: bool (n,).
+            labels: int64 (n,).
+        """
+        members = labels[:, None] == np.unique(labels)
+        drawn = self._counts @ members.astype(np.float32)
+        right = self._counts @ (members & hits[:, None]).astype(np.float32)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where a class was not drawn
+            return _percentiles(np.nanmean(right / drawn, axis=1))
+
+
+def _percentiles(values: np.ndarray) -> Interval:
+    low, high = np.quantile(values, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Interval(float(low), float(high))
