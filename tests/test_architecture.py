@@ -20,8 +20,9 @@ ALLOWED: dict[str, set[str]] = {
     "training": ROOTS | LEAVES | {"evaluation"},
     "reporting": ROOTS | LEAVES | {"evaluation", "training"},
     "config": ROOTS | LEAVES | {"evaluation", "training", "reporting"},
-    "commands": ROOTS | LEAVES | {"evaluation", "training", "reporting", "config"},
-    "cli": ROOTS | LEAVES | {"evaluation", "training", "reporting", "config", "commands"},
+    "benchmarks": ROOTS | LEAVES | {"evaluation", "training", "reporting"},
+    "commands": ROOTS | LEAVES | {"evaluation", "training", "reporting", "config", "benchmarks"},
+    "cli": ROOTS | LEAVES | {"evaluation", "training", "reporting", "config", "benchmarks", "commands"},
     "__init__": set(),
 }
 # Which parts may import a library; the others may not.

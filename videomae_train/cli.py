@@ -214,5 +214,41 @@ def demo(out: Path, short: bool, seed: int) -> None:
     run_demo(out, short=short, seed=seed)
 
 
+@videomae.group()
+def bench() -> None:
+    """Measure this machine: ways of loading clips in turn, medians with their spread."""
+
+
+@bench.command("loader")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--rounds", default=7, show_default=True, help="Clips that every way loads of each video.")
+@click.option("--videos", default=64, show_default=True, help="Use so many videos of SOURCE at most.")
+@click.option("--short-side", default=256, show_default=True, help="Short side of the videos encoded anew.")
+@click.option(
+    "--step-ms", default=250.0, show_default=True, help="Length of the training step that waits for clips."
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
+)
+def bench_loader(
+    source: Path,
+    overrides: tuple[str, ...],
+    rounds: int,
+    videos: int,
+    short_side: int,
+    step_ms: float,
+    json_file: Path | None,
+) -> None:
+    """Load clips of the videos in folder SOURCE, beside the kind of loader that people write first.
+
+    OVERRIDES are those of pretrain, such as model=tiny data.stride=2. SOURCE is packed into a temporary folder, once as
+    it is and once encoded anew.
+    """
+    from videomae_train.commands.bench_loader import LoaderBenchOptions, run_bench_loader
+
+    run_bench_loader(source, LoaderBenchOptions(rounds, videos, short_side, overrides, step_ms), json_file)
+
+
 if __name__ == "__main__":
     main()
