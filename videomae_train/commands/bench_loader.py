@@ -152,5 +152,5 @@ def _conditions(num_videos: int, options: LoaderBenchOptions) -> str:
         " brackets. views/s: per second of one core's processor time; times: the first row's in the same round. read,"
         " decode, rest (crops, resizing, masks): shares of that time. wait: the share of wall time that a step of"
         f" {options.step_ms:.0f} ms for {_MICRO_BATCH} videos waits for one loader process. Encoded anew: short side at"
-        f" most {options.short_side} pixels, a keyframe every {Reencoding.keyframe_interval} frames; intra: every frame."
+        f" most {options.short_side} px, a keyframe every {Reencoding.keyframe_interval} frames; intra: each frame."
     )
