@@ -47,6 +47,8 @@ def _finetune(mapping: DictConfig) -> None:
 def _evaluate(mapping: DictConfig) -> None:
     config = _load("evaluate", mapping, EvaluateConfig)
     accuracy = verbs.evaluate(config)
+    if accuracy is None:  # another rank says it
+        return
     top5 = "" if accuracy.top5 is None else f" · top-5 {accuracy.top5:.4f}"
     low, high = accuracy.top1_interval
     _say(

@@ -137,15 +137,15 @@ def measure_baselines(data: PretrainDataModule, model: VideoMAEForPreTraining) -
     return baseline_losses(model.config, model.target, batch.clips, batch.visible_idx, batch.hidden_idx)
 
 
-def evaluation(config: EvaluateConfig, model: VideoMAEConfig) -> BatchLoader:
-    """Open the videos to score, after comparing the model's classes with the data's.
+def evaluation(config: EvaluateConfig, model: VideoMAEConfig, *, rank: int, world: int) -> BatchLoader:
+    """Open a rank's share of the videos to score, after comparing the model's classes with the data's.
 
     Raises:
         ConfigError: The classes differ.
     """
     dataset = PackedDataset.open(config.data.path)
     _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
-    videos = EvaluationDataset(dataset.select(config.data.selection), config.data)
+    videos = EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
     return evaluation_loader(videos, config.loader, batch_videos=config.batch_videos)
 
 

@@ -242,6 +242,9 @@ class EvaluateConfig(_Frozen):
     run: Path
     weights: Path
     accelerator: Literal["auto", "cpu", "gpu"]
+    devices: PositiveInt
+    num_nodes: PositiveInt
+    threads: PositiveInt | None
     batch_videos: PositiveInt
     data: EvaluationDataOptions
     loader: LoaderOptions

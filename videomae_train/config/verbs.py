@@ -16,7 +16,8 @@ from videomae_train.config import build
 from videomae_train.config.cards import classifier_card, pretraining_card
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.errors import ConfigError
-from videomae_train.evaluation.scoring import Accuracy, measure_accuracy, score_videos
+from videomae_train.evaluation.ranks import Ranks
+from videomae_train.evaluation.scoring import Accuracy, VideoScores, measure_accuracy, score_videos
 from videomae_train.model import load_classifier, save_weights_folder
 from videomae_train.training.checkpoints import newest_checkpoint
 from videomae_train.training.module import SteppingModule
@@ -84,18 +85,30 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
     return _fit(config, model, module, data, {}, title="finetune", card=card)
 
 
-def evaluate(config: EvaluateConfig) -> Accuracy:
+def evaluate(config: EvaluateConfig) -> Accuracy | None:
     """Score a fine-tuned classifier and write scores.npz and metrics.json.
+
+    Returns:
+        None on ranks other than the first.
 
     Raises:
         ConfigError: The classes of model and data differ, or nothing is selected.
         VideoMAETrainError: Nothing could be scored.
     """
-    config.run.mkdir(parents=True, exist_ok=True)
-    device = build.pick_device(config.accelerator)
-    model = load_classifier(config.weights).to(device)
-    scores = score_videos(model, build.evaluation(config, model.config), device)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    ranks = Ranks(build.pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
+    model = load_classifier(config.weights)
+
+    def one_rank(rank: int, world: int, device: torch.device) -> VideoScores:
+        batches = build.evaluation(config, model.config, rank=rank, world=world)
+        return score_videos(model.to(device), batches, device)
+
+    scores = ranks.score(one_rank)
+    if scores is None:
+        return None
     accuracy = measure_accuracy(scores)
+    config.run.mkdir(parents=True, exist_ok=True)
     build.save_scores(config, scores, accuracy)
     return accuracy
 

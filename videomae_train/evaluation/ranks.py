@@ -1,0 +1,56 @@
+"""Scoring on several ranks: each takes its share of the videos, rank 0 joins the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+
+from videomae_train.evaluation.scoring import VideoScores, merge_scores
+
+# Ranks meet once, at the end: the first to finish waits for the one with the longest videos.
+_PATIENCE = timedelta(hours=6)
+
+
+class Ranks:
+    """The processes of an evaluation, started by this command, torchrun or srun.
+
+    Args:
+        device: The kind of device of every rank: cpu or cuda.
+        devices: Ranks on each node.
+        num_nodes: Nodes.
+    """
+
+    def __init__(self, device: torch.device, *, devices: int, num_nodes: int) -> None:
+        single = devices * num_nodes == 1
+        strategy = SingleDeviceStrategy(device) if single else DDPStrategy(timeout=_PATIENCE)
+        accelerator = "cpu" if device.type == "cpu" else "cuda"
+        self._fabric = Fabric(
+            accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy
+        )
+
+    def score(self, one_rank: Callable[[int, int, torch.device], VideoScores]) -> VideoScores | None:
+        """Score each rank's share and bring all to rank 0.
+
+        Args:
+            one_rank: Scores a share, given the rank, the number of ranks and the rank's device.
+
+        Returns:
+            All scores on rank 0, None on the others.
+
+        Raises:
+            TrainingError: A video was scored twice.
+        """
+        fabric = self._fabric
+        fabric.launch()
+        mine = one_rank(fabric.global_rank, fabric.world_size, fabric.device)
+        if fabric.world_size == 1:
+            return merge_scores([mine])
+        # Nothing collective happens before this: ranks may have unequal shares, or none.
+        parts: list[VideoScores | None] = [None] * fabric.world_size
+        torch.distributed.all_gather_object(parts, mine)
+        return merge_scores([part for part in parts if part is not None]) if fabric.is_global_zero else None
