@@ -1,6 +1,8 @@
 """The direction of imports, read from the source; see docs/design.md, "The way of the data"."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,3 +77,10 @@ def test_imports__go_one_way(file: Path) -> None:
 def test_imports__every_part_is_known() -> None:
     parts = {part_of(file) for file in PACKAGE.rglob("*.py")}
     assert parts <= set(ALLOWED), "a new part needs its place in the import table"
+
+
+def test_children_that_decode__import_nothing_heavy() -> None:
+    """A child is replaced after each crash; torch alone would cost seconds each time."""
+    code = "import sys, videomae_train.data.inspection; print(sorted({'torch', 'timm', 'rich'} & set(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"

@@ -150,6 +150,69 @@ def pack(
     run_pack(videos, destination, options, dry_run=dry_run)
 
 
+@videomae.command(short_help="Look for what makes videos bad to train on.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--splits", type=click.Path(path_type=Path), metavar="FOLDER", help="Lists, as for pack.")
+@click.option("--unlabelled", is_flag=True, help="Folder names are no classes, as for pack.")
+@click.option("--frames-fps", type=float, metavar="FPS", help="Rate of folders of frames, as for pack.")
+@click.option("--num-frames", default=16, show_default=True, help="Frames of the clips that will be taken.")
+@click.option("--stride", default=4, show_default=True, help="Frames from one frame of a clip to the next.")
+@click.option("--image-size", default=224, show_default=True, help="Side of the clips in pixels.")
+@click.option("--quick", is_flag=True, help="Read everything and compare checksums, but decode nothing.")
+@click.option("--processes", default=1, show_default=True, help="Processes that decode the videos.")
+@click.option(
+    "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    help="File for programs.  [default: check-NAME/check.json]",
+)
+@click.option(
+    "--page", type=click.Path(path_type=Path), help="Report page.  [default: check-NAME/report.html]"
+)
+def check(
+    source: Path,
+    splits: Path | None,
+    unlabelled: bool,
+    frames_fps: float | None,
+    num_frames: int,
+    stride: int,
+    image_size: int,
+    quick: bool,
+    processes: int,
+    timeout_sec: float,
+    json_file: Path | None,
+    page: Path | None,
+) -> None:
+    """Look into every video of SOURCE, before GPU days are spent on it.
+
+    SOURCE is a packed set, or whatever `videomae pack` takes. Reports lengths, rates, sizes, codecs, keyframes,
+    duplicates, balance of the classes, overlap of train and test, and faults: as a table, a page and a JSON file.
+
+    Exit code 1, with the reason, when the set cannot be trained on.
+    """
+    from videomae_train.commands.check import CheckOptions, run_check
+    from videomae_train.data.health import ClipShape
+
+    clip = ClipShape(num_frames=num_frames, stride=stride, size=image_size)
+    run_check(
+        source,
+        CheckOptions(
+            splits,
+            unlabelled,
+            frames_fps,
+            clip,
+            quick,
+            processes,
+            timeout_sec,
+            json_file=json_file,
+            page=page,
+        ),
+    )
+
+
 @videomae.command()
 @click.argument("source")
 @click.argument("destination", type=click.Path(path_type=Path))

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
-import torch
 
 KeyPart = int | str
 
@@ -79,6 +78,8 @@ def seeded_scope(*parts: KeyPart) -> Generator[None]:
     For library augmentations (torchvision, timm) that draw from global generators. Only torch's CPU generator is
     touched: augmentations run on the CPU, and seeding a device would initialise it in loader workers.
     """
+    import torch  # seconds, which children that only read videos need not spend
+
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     key = philox_key(*parts)
     _seed_host(key)
@@ -96,6 +97,8 @@ def seed_global_generators(*parts: KeyPart) -> None:
 
     For the draws of one micro-batch inside the model: drop path, mixup.
     """
+    import torch
+
     key = philox_key(*parts)
     _seed_host(key)
     torch.manual_seed(key % 2**63)

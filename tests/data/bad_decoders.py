@@ -1,4 +1,4 @@
-"""Probes that hang or crash, for the children that packing works in; imports little, as each child loads it."""
+"""Probes that hang or crash, for the children that packing and checking work in; each child imports this."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import time
 
 from videomae_train.data.encoding import Reencoding
+from videomae_train.data.inspection import InspectedVideo, inspect_source_video
 from videomae_train.data.probing import FaultyVideo, ProbedVideo, probe_source
 from videomae_train.data.sources import SourceVideo
 
@@ -18,3 +19,12 @@ def probe_with_a_bad_decoder(video: SourceVideo, reencoding: Reencoding | None) 
     if "crash" in video.name:
         os.kill(os.getpid(), signal.SIGSEGV)
     return probe_source(video, reencoding)
+
+
+def inspect_with_a_bad_decoder(video: SourceVideo, *, decode: bool) -> InspectedVideo:
+    """The same for `check`."""
+    if "hang" in video.name:
+        time.sleep(1000)
+    if "crash" in video.name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return inspect_source_video(video, decode=decode)

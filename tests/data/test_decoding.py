@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import struct
-from pathlib import Path
 
 import av
 import numpy as np
@@ -176,26 +175,3 @@ def test_probe_video__counts_damaged_frames() -> None:
     for place in range(start, start + 40, 4):
         broken[place] ^= 0x5A
     assert probe_video(bytes(broken), where="here").num_damaged_frames > 0
-
-
-ZOO = Path(__file__).parents[2] / "../shared/data/zoo"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not ZOO.is_dir(), reason="the real odd files are not here")
-def test_decode_frames__odd_real_files() -> None:
-    for file in sorted(ZOO.iterdir()):
-        video = file.read_bytes()
-        try:
-            facts = probe_video(video, where=file.name)
-        except DecodeError:
-            continue
-        num_frames = facts.num_frames
-        if num_frames * facts.height * facts.width > 3e7:
-            continue  # too much memory to hold in full
-        everything = decode_frames(video, range(num_frames), where=file.name)
-        assert len(everything) == num_frames
-        for start in {0, num_frames // 3, num_frames - 1}:
-            indices = np.minimum(np.arange(start, start + 9, 4), num_frames - 1)
-            frames = decode_frames(video, indices, where=file.name, num_frames=num_frames)
-            np.testing.assert_array_equal(frames, everything[indices], err_msg=file.name)

@@ -10,7 +10,7 @@ import pytest
 
 from videomae_train.errors import ConfigError
 from videomae_train.pictures import write_gif, write_png
-from videomae_train.reporting import Command, Figure, Report, Score, Setting, write_report
+from videomae_train.reporting import Command, Figure, Remark, Report, Score, Setting, Table, write_report
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\" {{ 7 * 7 }}"
 
@@ -70,6 +70,8 @@ def test_every_text__is_shown_as_typed(tmp_path: Path, pictures: tuple[Path, Pat
     report = Report(
         title=HOSTILE,
         summary=(HOSTILE,),
+        remarks=(Remark("error", HOSTILE, HOSTILE, (HOSTILE,)),),
+        tables=(Table(HOSTILE, (HOSTILE,), ((HOSTILE,),), HOSTILE),),
         scores=(Score(HOSTILE, 0.5, (0.4, 0.6), HOSTILE),),
         figures=(Figure(HOSTILE, HOSTILE, pictures[0]),),
         settings=(Setting(HOSTILE, HOSTILE),),
@@ -79,7 +81,7 @@ def test_every_text__is_shown_as_typed(tmp_path: Path, pictures: tuple[Path, Pat
     write_report(tmp_path / "report.html", report)
     page = read(tmp_path / "report.html")
     assert "script" not in page.tags
-    assert page.text.count(HOSTILE) == 11 + 1  # the title stands in the head too
+    assert page.text.count(HOSTILE) == 18 + 1  # the title stands in the head too
     assert ("alt", HOSTILE) in page.attributes
 
 
@@ -88,6 +90,24 @@ def test_scores__are_stated_with_interval_and_conditions(tmp_path: Path) -> None
     write_report(tmp_path / "report.html", Report("t", (), scores=scores))
     words = read(tmp_path / "report.html").text.split()
     assert {"0.624", "0.550", "0.700", "104", "1.250", "none"} <= set(words)
+
+
+def test_remarks_and_tables__show_everything(tmp_path: Path) -> None:
+    remarks = (
+        Remark("error", "bad split", "use another"),
+        Remark("note", "fine", details=("a.mp4", "b.mp4")),
+    )
+    tables = (
+        Table("Faults", ("Video", "Cause"), (("c.mp4", "empty"),)),
+        Table("Numbers", ("", ""), (("x", "1"),)),
+    )
+    write_report(tmp_path / "report.html", Report("t", (), remarks=remarks, tables=tables))
+    page = read(tmp_path / "report.html")
+    texts = ("bad split", "use another", "a.mp4", "b.mp4", "Faults", "Cause", "c.mp4", "Numbers")
+    assert [text for text in texts if text not in page.text] == []
+    assert ("class", "remark error") in page.attributes
+    assert page.tags.count("details") == 1
+    assert page.tags.count("thead") == 1
 
 
 def test_empty_parts__leave_no_heading(tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def _classify(
             "loader.num_workers=1",
         )
     )
+    assert accuracy is not None, "there is one rank"
     return Trained(name, outcome, accuracy)
 
 

@@ -180,12 +180,12 @@ class _Child(Generic[Item, Result]):
 
 
 def _context() -> ForkServerContext:
-    """Make children from a small server process that has imported the decoder already.
+    """Make children from a small server process that has imported the decoder already, and nothing heavy.
 
     A fork of this process would copy its threads' locks; a spawned one would import everything again.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["videomae_train.data.probing"])
+    context.set_forkserver_preload(["videomae_train.data.inspection"])
     return context
 
 

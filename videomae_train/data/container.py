@@ -88,16 +88,16 @@ def upright_pixels(frame: VideoFrame, converter: VideoReformatter | None = None)
         converter: Shared by the frames of a video; making one takes several times as long as using it.
     """
     converted = (converter or VideoReformatter()).reformat(frame, format="rgb24", threads=1)
-    return np.rot90(np.asarray(converted.to_ndarray(), dtype=np.uint8), k=_quarter_turns(frame))
+    return np.rot90(np.asarray(converted.to_ndarray(), dtype=np.uint8), k=quarter_turns(frame))
 
 
 def upright_size(frame: VideoFrame) -> tuple[int, int]:
     """Say the height and width that `upright_pixels` has."""
-    return (frame.width, frame.height) if _quarter_turns(frame) % 2 else (frame.height, frame.width)
+    return (frame.width, frame.height) if quarter_turns(frame) % 2 else (frame.height, frame.width)
 
 
-def _quarter_turns(frame: VideoFrame) -> int:
-    """Count anticlockwise quarter turns."""
+def quarter_turns(frame: VideoFrame) -> int:
+    """Count the anticlockwise quarter turns that put a frame upright, 0 to 3."""
     return round(frame.rotation / 90) % 4
 
 

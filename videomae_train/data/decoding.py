@@ -6,8 +6,8 @@ counts on a constant frame rate: a frame is found by its own time stamp, or by c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import av
 import numpy as np
@@ -22,6 +22,7 @@ from videomae_train.data.container import (
     check_one_size,
     decode_packets,
     opened,
+    quarter_turns,
     read_packets,
     typed_errors,
     upright_pixels,
@@ -44,6 +45,13 @@ class VideoFacts:
         keyframe_interval: Most frames from one keyframe to the next; a random window decodes half of it in
         vain.
         num_damaged_frames: Frames that the decoder put out but flagged as damaged.
+        irregular_gap_ratio: Share of the gaps between neighbouring frames that differ from the median one by more
+            than a quarter and by more than one tick of the file's clock; 0.0 where stamps tell nothing.
+        is_seekable: The stamps name every frame once, so that a window is decoded from the keyframe before it;
+            else from the file's beginning.
+        pixel_format: FFmpeg's name, such as "yuv420p" or "yuv420p10le".
+        rotation_deg: Clockwise turn that the file asks players for: 0, 90, 180 or 270; decoding applies it.
+        has_audio: There is an audio stream beside the pictures.
     """
 
     num_frames: int
@@ -54,6 +62,11 @@ class VideoFacts:
     codec: str
     keyframe_interval: int
     num_damaged_frames: int
+    irregular_gap_ratio: float
+    is_seekable: bool
+    pixel_format: str
+    rotation_deg: int
+    has_audio: bool
 
 
 def decode_frames(
@@ -91,8 +104,15 @@ def decode_frames(
         return np.stack([pixels[place] for place in places.tolist()])
 
 
-def probe_video(video: bytes, *, where: str) -> VideoFacts:
+def probe_video(
+    video: bytes, *, where: str, on_frame: Callable[[VideoFrame], None] | None = None
+) -> VideoFacts:
     """Decode a video from beginning to end and say what it is.
+
+    Args:
+        video: The file's content.
+        where: The place that an error names.
+        on_frame: Is shown each frame in presentation order, for measures that need the pictures.
 
     Raises:
         DecodeError: It is not wholly decodable; the cause says why.
@@ -100,23 +120,64 @@ def probe_video(video: bytes, *, where: str) -> VideoFacts:
     with typed_errors(video, where), opened(video) as (container, stream):
         packets = read_packets(container, stream)
         _check_whole(container, stream, packets, where)
-        frames = [(upright_size(f), bool(f.is_corrupt)) for f in decode_packets(stream, packets)]
-        if not frames:
+        tally = _Tally()
+        for frame in decode_packets(stream, packets):
+            tally.add(frame)
+            if on_frame is not None:
+                on_frame(frame)
+        if tally.num_frames == 0:
             came = f"{len(packets)} packets, no frame"
             raise DecodeError(where=where, cause=DecodeCause.ZERO_FRAMES, came=came)
-        check_one_size((size for size, _ in frames), where)
-        fps = float(stream.average_rate or 0)
-        height, width = frames[0][0]
-        return VideoFacts(
-            num_frames=len(frames),
-            fps=fps,
-            duration_sec=_duration_sec(container, stream) or (len(frames) / fps if fps else 0.0),
-            height=height,
-            width=width,
-            codec=stream.codec_context.name,
-            keyframe_interval=_keyframe_interval(packets),
-            num_damaged_frames=sum(damaged for _, damaged in frames),
-        )
+        check_one_size(tally.sizes, where)
+        return _facts(container, stream, packets, tally)
+
+
+@dataclass
+class _Tally:
+    """What is kept of the frames that went by."""
+
+    num_frames: int = 0
+    num_damaged: int = 0
+    rotation_deg: int = 0
+    sizes: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+
+    def add(self, frame: VideoFrame) -> None:
+        self.num_frames += 1
+        self.num_damaged += bool(frame.is_corrupt)
+        self.rotation_deg = 90 * (-quarter_turns(frame) % 4)
+        self.sizes.add(upright_size(frame))
+
+
+def _facts(
+    container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket], tally: _Tally
+) -> VideoFacts:
+    fps = float(stream.average_rate or 0)
+    stamps = _presentation_stamps(container, stream, packets)
+    ((height, width),) = tally.sizes
+    return VideoFacts(
+        num_frames=tally.num_frames,
+        fps=fps,
+        duration_sec=_duration_sec(container, stream) or (tally.num_frames / fps if fps else 0.0),
+        height=height,
+        width=width,
+        codec=stream.codec_context.name,
+        keyframe_interval=_keyframe_interval(packets),
+        num_damaged_frames=tally.num_damaged,
+        irregular_gap_ratio=_irregular_gap_ratio(stamps or []),
+        is_seekable=stamps is not None and len(stamps) == tally.num_frames,
+        pixel_format=stream.codec_context.pix_fmt or "",
+        rotation_deg=tally.rotation_deg,
+        has_audio=bool(container.streams.audio),
+    )
+
+
+def _irregular_gap_ratio(stamps: Sequence[int]) -> float:
+    """Compare gaps with the median one; a clock too coarse for the rate makes them differ by one tick."""
+    gaps = np.diff(stamps)
+    if len(gaps) == 0:
+        return 0.0
+    median = np.median(gaps)
+    return float(np.mean(np.abs(gaps - median) > max(1.0, median / 4)))
 
 
 def _pick_by_count(video: bytes, wanted: np.ndarray, where: str) -> list[VideoFrame]:

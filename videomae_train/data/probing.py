@@ -77,7 +77,7 @@ def probe_source(video: SourceVideo, reencoding: Reencoding | None = None) -> Pr
         encoded = reencode(content, reencoding, where=where)
         return _probed(encoded, "mp4", _facts_of_encoded(encoded, facts, where))
     except DecodeError as error:
-        return FaultyVideo(error.cause.value, str(error))
+        return _as_fault(error)
 
 
 def _probed(content: bytes, extension: str, facts: VideoFacts) -> ProbedVideo:
@@ -115,17 +115,26 @@ def probed_in_order(
     """
     with children_at_work(probe, videos, processes=processes, timeout_sec=timeout_sec) as results:
         yield (
-            (video, _as_fault(video, result, timeout_sec) if isinstance(result, Ended) else result)
+            (
+                video,
+                _as_fault(ended_error(video.name, result, timeout_sec))
+                if isinstance(result, Ended)
+                else result,
+            )
             for video, result in results
         )
 
 
-def _as_fault(video: SourceVideo, ended: Ended, timeout_sec: float) -> FaultyVideo:
-    error = DecodeError(
-        where=video.name,
+def ended_error(where: str, ended: Ended, timeout_sec: float) -> DecodeError:
+    """Say what happened to a video whose child did not come to an end with it."""
+    return DecodeError(
+        where=where,
         cause=DecodeCause.TIMEOUT if ended.timed_out else DecodeCause.UNDECODABLE,
         came=f"not done after {timeout_sec:g} s"
         if ended.timed_out
         else f"the decoder died of {ended.signal_name}",
     )
+
+
+def _as_fault(error: DecodeError) -> FaultyVideo:
     return FaultyVideo(error.cause.value, str(error))

@@ -1,5 +1,5 @@
-"""Pages that show what runs and sweeps came to."""
+"""Pages that show what runs, sweeps and checks came to."""
 
-from videomae_train.reporting.page import Command, Figure, Report, Score, Setting, write_report
+from videomae_train.reporting.page import Command, Figure, Remark, Report, Score, Setting, Table, write_report
 
-__all__ = ["Command", "Figure", "Report", "Score", "Setting", "write_report"]
+__all__ = ["Command", "Figure", "Remark", "Report", "Score", "Setting", "Table", "write_report"]

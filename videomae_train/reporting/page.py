@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run: no network, no scripts, pictures inside the file."""
+"""One self-contained HTML page about a run, a sweep or a set: no network, no scripts, pictures inside the file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -30,6 +30,38 @@ class Score(NamedTuple):
     value: float
     interval: tuple[float, float] | None = None
     conditions: str = ""
+
+
+class Remark(NamedTuple):
+    """One thing that the reader should know or do.
+
+    Attributes:
+        kind: How much it matters; it colours the remark.
+        text: What was found.
+        todo: What to do about it; may be empty.
+        details: Names and the like, folded away; the longest lists are cut by the caller.
+    """
+
+    kind: Literal["error", "warning", "note"]
+    text: str
+    todo: str = ""
+    details: tuple[str, ...] = ()
+
+
+class Table(NamedTuple):
+    """One table of plain texts.
+
+    Attributes:
+        title: Short.
+        columns: Headings; all empty leaves the row of headings out.
+        rows: As many cells each as there are columns; the first names the row.
+        caption: Says how to read it; may be empty.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
 
 
 class Figure(NamedTuple):
@@ -77,7 +109,9 @@ class Report:
     Attributes:
         title: Of the page.
         summary: Sentences that say what came out; the first is set larger.
-        scores: Rows of the table of scores; empty leaves the table out, as for all that follow.
+        remarks: Findings, the most important first; empty leaves the section out, as for all that follow.
+        scores: Rows of the table of scores.
+        tables: Further tables, in order.
         figures: Pictures, in order.
         settings: Rows of the table of settings.
         commands: Commands to repeat or continue.
@@ -86,7 +120,9 @@ class Report:
 
     title: str
     summary: tuple[str, ...]
+    remarks: tuple[Remark, ...] = ()
     scores: tuple[Score, ...] = ()
+    tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     settings: tuple[Setting, ...] = ()
     commands: tuple[Command, ...] = ()
