@@ -75,6 +75,26 @@ def reconstruct(overrides: tuple[str, ...]) -> None:
     _run_hydra("reconstruct", overrides)
 
 
+@videomae.command(
+    context_settings={"ignore_unknown_options": True},
+    short_help="Say what a training command would do and cost.",
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[pretrain|finetune] OVERRIDES...")
+@click.option(
+    "--videos", type=click.IntRange(min=1), metavar="N", help="Videos of the set, where it is not at hand."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def explain(words: tuple[str, ...], videos: int | None, as_json: bool) -> None:
+    """Print every value of a training command with where it comes from, what follows from the values, and estimates
+    of memory, time and disk for this machine. Nothing is written.
+
+    A recipe's name tells the verb: `videomae explain experiment=pretrain_vitb_k400 --videos 240436`.
+    """
+    from videomae_train.commands.explain import run_explain
+
+    run_explain(words, num_videos=videos, as_json=as_json)
+
+
 @videomae.command(short_help="Pack videos into shards.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))

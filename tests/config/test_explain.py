@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+
+from videomae_train.config import run_cost
+from videomae_train.config.estimates import UTILISATION, Device
+from videomae_train.config.explain import Explanation, explain, infer_verb
+from videomae_train.config.provenance import Origin
+from videomae_train.errors import ConfigError
+from videomae_train.model import VideoMAEForPreTraining, save_weights_folder
+
+DEVICE = Device("CPU, as these tests have it", 8 * 2**30, 1e11)
+TINY = ["model=tiny", "trainer=cpu"]
+SHORT = ["optim.global_batch=8", "optim.epochs=10", "optim.warmup_epochs=2", "trainer.micro_batch=2"]
+
+
+@pytest.fixture(autouse=True)
+def known_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the half second of matrix products."""
+    monkeypatch.setattr(run_cost, "measure_device", lambda *_, **__: DEVICE)
+
+
+def value_of(explanation: Explanation, key: str) -> tuple[object, Origin]:
+    (found,) = [value for value in explanation.values if value.key == key]
+    return found.value, found.origin
+
+
+def test_every_value__is_there_once_with_its_origin() -> None:
+    found = explain("pretrain", [*TINY, "data.path=x", "masking.ratio=0.75"], num_videos=100_000)
+    keys = [value.key for value in found.values]
+    assert len(keys) == len(set(keys))
+    assert value_of(found, "masking.ratio") == (0.75, Origin("command line"))
+    assert value_of(found, "data.size") == (64, Origin("derived"))
+    assert value_of(found, "model.layer_norm_eps") == (1e-6, Origin("default"))
+
+
+def test_batch_and_length__as_the_run_derives_them(packed_motions: Path) -> None:
+    overrides = [*TINY, *SHORT, f"data.path={packed_motions}", "data.views=3"]
+    derived = explain("pretrain", overrides).derived
+    assert (derived.num_videos, derived.accumulation, derived.views_per_step) == (16, 4, 24)
+    assert (derived.total_steps, derived.warmup_steps) == (20, 4)
+    assert derived.peak_lr == pytest.approx(1.5e-4 * 8 / 256)
+    assert (derived.tokens, derived.visible, derived.decoded) == (256, 28, 228)
+
+
+def test_without_data__rates_are_known_and_lengths_are_not() -> None:
+    found = explain("pretrain", ["experiment=pretrain_vitb_ucf101", *TINY])
+    assert found.missing == ("data.path",)
+    assert value_of(found, "data.path")[0] == "???"
+    derived = found.derived
+    assert (derived.num_videos, derived.total_steps, derived.warmup_steps) == (None, None, None)
+    assert derived.peak_lr == pytest.approx(2.25e-4)
+    assert derived.accumulation == 24
+
+
+def test_without_data__steps_that_are_stated_are_known() -> None:
+    derived = explain("pretrain", ["experiment=pretrain_tiny"]).derived
+    assert (derived.total_steps, derived.warmup_steps) == (2500, 250)
+
+
+def test_number_of_videos__can_be_said() -> None:
+    derived = explain("pretrain", ["experiment=pretrain_vitb_k400", *TINY], num_videos=240_436).derived
+    assert derived.total_steps == 240_436 * 1600 // 2048
+
+
+def test_finetuning__without_weights_shows_all_but_the_model() -> None:
+    found = explain("finetune", ["experiment=finetune_vitl_k400"])
+    assert found.missing == ("data.path", "weights")
+    assert found.cost is None
+    assert value_of(found, "model") == (None, Origin("default", "finetune.yaml"))
+    assert value_of(found, "data.size") == (None, Origin("derived"))
+    assert found.derived.peak_lr == pytest.approx(1e-3)
+    assert found.derived.tokens is None
+
+
+def test_finetuning__with_weights_counts_their_architecture(tmp_path: Path) -> None:
+    config = explain("pretrain", TINY).config
+    assert config.model is not None
+    save_weights_folder(VideoMAEForPreTraining(config.model), tmp_path / "weights", card="# test")
+    found = explain("finetune", [f"weights={tmp_path / 'weights'}", "trainer=cpu"])
+    assert found.cost is not None
+    # Encoder of configs/model/tiny.yaml, norm and a head for 400 classes.
+    assert found.cost.counted.parameters == 1_852_992 - 2 * 192 + 2 * 192 + 192 * 400 + 400
+    assert value_of(found, "data.num_frames") == (8, Origin("derived"))
+
+
+def test_cost__follows_micro_batch_and_decoder() -> None:
+    small, large = (
+        explain("pretrain", [*TINY, *SHORT, f"trainer.micro_batch={micro}"]).cost for micro in (2, 4)
+    )
+    assert small is not None
+    assert large is not None
+    assert small.flops_per_step == large.flops_per_step, "the step stays the same"
+    assert large.memory.activations == pytest.approx(2 * small.memory.activations, rel=0.02)
+    assert large.memory.weights == small.memory.weights
+    assert large.step_sec == pytest.approx(large.flops_per_step / (1e11 * UTILISATION))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optim.global_batch=2047"], "micro-batches of 8"),
+        (["masking.ratio=1.5"], r"masking\.ratio"),
+        (["data.path=nowhere"], "nowhere"),
+        (["model=enormous"], "enormous"),
+    ],
+)
+def test_what_a_run_would_refuse__is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        explain("pretrain", overrides)
+
+
+def test_verb__is_told_by_the_recipe() -> None:
+    assert infer_verb(["experiment=pretrain_tiny"]) == "pretrain"
+    assert infer_verb(["seed=1", "experiment=finetune_tiny"]) == "finetune"
+    for words in ([], ["model=base"], ["experiment=mine"]):
+        with pytest.raises(ConfigError, match="Say which command"):
+            infer_verb(words)

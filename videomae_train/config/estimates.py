@@ -1,0 +1,203 @@
+"""What a run will cost on this machine: operations, memory, time and disk. Estimates, made without any data.
+
+Operations and activations are counted on the true model: one forward and backward pass over fake tensors, which have
+shapes but no values, takes a second or two for the largest model and no memory.
+
+    memory of a rank = weights + gradients + optimiser state + clips + what autograd keeps for one micro-batch
+    time of a step   = operations of its views / (ranks' matrix-product rate x UTILISATION)
+
+Left out: decoding and every other wait for data, the allocator's slack, kernels' workspaces, CUDA's own context, the
+Python process with its workers, and communication between ranks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from videomae_train.optim import OptimizerOptions, build_optimizer
+
+UTILISATION = 0.4
+"""Share of the measured matrix-product rate that a training step is assumed to reach."""
+
+_FLOAT_BYTES = 4
+_MATRIX_SIDES = {"cpu": 1024, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class PassCost:
+    """One forward and backward pass over one micro-batch.
+
+    Attributes:
+        parameters: Of the model.
+        flops: Floating point operations of the matrix products, twice the multiplications.
+        activation_bytes: What autograd keeps from the forward to the backward pass, beside the parameters.
+    """
+
+    parameters: int
+    flops: int
+    activation_bytes: int
+
+
+def count_pass(
+    make_model: Callable[[], nn.Module],
+    loss: Callable[[nn.Module], Tensor],
+    *,
+    bf16: bool,
+) -> PassCost:
+    """Count one pass without computing anything.
+
+    Args:
+        make_model: Called once, on the meta device.
+        loss: The micro-batch's loss, from inputs that it makes itself; called where every tensor is fake.
+        bf16: Under bf16 autocast, as bf16 mixed precision runs.
+    """
+    with torch.device("meta"):
+        model = make_model()
+    kept = _KeptTensors(model)
+    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+        model.to_empty(device="cpu")
+        kept.ignore_parameters()
+        with saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                value = loss(model)
+            value.backward()
+    return PassCost(
+        sum(weight.numel() for weight in model.parameters()), counter.get_total_flops(), kept.num_bytes
+    )
+
+
+class _KeptTensors:
+    """Adds up the memory that autograd holds on to, each storage once."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.num_bytes = 0
+        self._model = model
+        # Storages are held, since the id of a freed one could come again.
+        self._seen: dict[int, torch.UntypedStorage] = {}
+
+    def ignore_parameters(self) -> None:
+        for weight in self._model.parameters():
+            self._note(weight.untyped_storage())
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        if self._note(tensor.untyped_storage()):
+            self.num_bytes += tensor.untyped_storage().nbytes()
+        return tensor
+
+    def _note(self, storage: torch.UntypedStorage) -> bool:
+        new = id(storage) not in self._seen
+        self._seen[id(storage)] = storage
+        return new
+
+
+def state_values_per_weight(options: OptimizerOptions) -> float:
+    """Measure how many values an optimiser keeps per weight, on a small matrix; 2 for AdamW."""
+    layer = nn.Linear(64, 64, bias=False)
+    optimizer = build_optimizer(
+        layer, (), replace(options, layer_decay=1.0)
+    )  # one layer has no layers to decay over
+    layer.weight.grad = torch.ones_like(layer.weight)
+    optimizer.step()
+    states = [value for state in optimizer.state.values() for value in state.values()]
+    values = sum(value.numel() for value in states if isinstance(value, Tensor) and value.numel() > 1)
+    return values / layer.weight.numel()
+
+
+@dataclass(frozen=True)
+class Device:
+    """What one rank computes on, as measured here.
+
+    Attributes:
+        name: For people.
+        memory_bytes: In all.
+        matmul_flops_per_sec: Largest rate of square matrix products in the run's precision.
+    """
+
+    name: str
+    memory_bytes: int
+    matmul_flops_per_sec: float
+
+
+def measure_device(kind: str, *, bf16: bool, memory_bytes: int, seconds: float = 0.5) -> Device:
+    """Multiply matrices for so many seconds and take the fastest product.
+
+    Args:
+        kind: cpu or cuda.
+        bf16: In bfloat16 rather than float32.
+        memory_bytes: Of the device.
+        seconds: How long, at the least one product.
+    """
+    side = _MATRIX_SIDES[kind]
+    left = torch.ones(side, side, dtype=torch.bfloat16 if bf16 else torch.float32, device=kind)
+    fastest = float("inf")
+    _timed_product(left, kind)  # the first one also loads kernels
+    ends = time.perf_counter() + seconds
+    while time.perf_counter() < ends or fastest == float("inf"):
+        fastest = min(fastest, _timed_product(left, kind))
+    name = torch.cuda.get_device_name() if kind == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+    return Device(name, memory_bytes, 2 * side**3 / fastest)
+
+
+def _timed_product(matrix: Tensor, kind: str) -> float:
+    began = time.perf_counter()
+    torch.mm(matrix, matrix)
+    if kind == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one rank needs at the peak of a step."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    clips: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.clips + self.activations
+
+
+def memory_of_rank(cost: PassCost, *, state_per_weight: float, clip_bytes: int) -> Memory:
+    """Add up a rank's memory; weights, gradients and optimiser state are float32 in every precision."""
+    weights = cost.parameters * _FLOAT_BYTES
+    return Memory(weights, weights, int(weights * state_per_weight), clip_bytes, cost.activation_bytes)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes that a run leaves.
+
+    Attributes:
+        checkpoint: One checkpoint: weights and optimiser state.
+        checkpoints: All that are kept, and the one being written beside them.
+        weights: The weights folder at the end.
+    """
+
+    checkpoint: int
+    checkpoints: int
+    weights: int
+
+    @property
+    def total(self) -> int:
+        """All of it, without logs: those stay under some MB."""
+        return self.checkpoints + self.weights
+
+
+def disk_of_run(parameters: int, *, state_per_weight: float, keep: int) -> Disk:
+    """Add up a run's files."""
+    weights = parameters * _FLOAT_BYTES
+    checkpoint = int(weights * (1 + state_per_weight))
+    return Disk(checkpoint, checkpoint * (keep + 1), weights)

@@ -1,0 +1,135 @@
+"""What a training configuration costs on this machine: its model, batch and precision, counted as in `estimates`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from videomae_train.config.estimates import (
+    UTILISATION,
+    Device,
+    Disk,
+    Memory,
+    PassCost,
+    count_pass,
+    disk_of_run,
+    measure_device,
+    memory_of_rank,
+    state_values_per_weight,
+)
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
+from videomae_train.training.plan import StepPlan
+
+Config = PretrainConfig | FinetuneConfig
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the run would cost on this machine, as `estimates` counts it.
+
+    Attributes:
+        counted: One pass over a rank's micro-batch.
+        flops_per_step: Of all ranks.
+        memory: Of one rank.
+        disk: Of the run.
+        device: This machine's; None where the run asks for a GPU and there is none.
+        step_sec: Seconds of an optimizer step on such devices, one for each rank; None without a device.
+    """
+
+    counted: PassCost
+    flops_per_step: int
+    memory: Memory
+    disk: Disk
+    device: Device | None
+    step_sec: float | None
+
+
+def architecture_of(config: Config) -> VideoMAEConfig:
+    """Give the architecture that is trained, for fine-tuning without its head."""
+    return config.model if isinstance(config, PretrainConfig) else config.source
+
+
+def token_counts(config: Config) -> tuple[int, int, int]:
+    """Count a clip's tokens: all, those that the encoder sees, those that the decoder reconstructs."""
+    grid = architecture_of(config).grid
+    if isinstance(config, FinetuneConfig):
+        return grid.num_tokens, grid.num_tokens, 0
+    hidden, decoded = config.masking.counts(grid)
+    return grid.num_tokens, grid.num_tokens - hidden, decoded
+
+
+def estimate_cost(config: Config, plan: StepPlan, num_classes: int) -> Cost:
+    """Count and measure what a run would cost on this machine.
+
+    Args:
+        config: The run.
+        plan: Its batch arithmetic.
+        num_classes: Of a classifier's head; ignored for pretraining.
+    """
+    views = plan.micro_batch * config.data.views
+    bf16 = config.trainer.precision == "bf16"
+    counted = count_pass(*_model_and_loss(config, views, num_classes), bf16=bf16)
+    state = state_values_per_weight(config.optim.options)
+    architecture = architecture_of(config)
+    height, width = architecture.frame_size
+    clip_bytes = views * architecture.num_frames * architecture.num_channels * height * width
+    flops = counted.flops * plan.accumulation * plan.world_size
+    device = _device(config, bf16=bf16)
+    return Cost(
+        counted,
+        flops,
+        memory_of_rank(counted, state_per_weight=state, clip_bytes=clip_bytes),
+        disk_of_run(counted.parameters, state_per_weight=state, keep=config.trainer.keep_checkpoints),
+        device,
+        None if device is None else _seconds(flops, device, config),
+    )
+
+
+def _model_and_loss(
+    config: Config, views: int, num_classes: int
+) -> tuple[Callable[[], nn.Module], Callable[[Any], Tensor]]:
+    """Give what `count_pass` takes: the run's model, and its loss on one micro-batch of nothing."""
+    architecture = architecture_of(config)
+    shape = (views, architecture.num_frames, architecture.num_channels, *architecture.frame_size)
+    if isinstance(config, PretrainConfig):
+        _, visible, decoded = token_counts(config)
+
+        def reconstruction(model: VideoMAEForPreTraining) -> Tensor:
+            places = [torch.zeros(views, count, dtype=torch.int64) for count in (visible, decoded)]
+            return model.training_loss(torch.zeros(shape, dtype=torch.uint8), *places)
+
+        return lambda: VideoMAEForPreTraining(architecture), reconstruction
+    wanted = replace(architecture, **config.head.model_dump()).with_labels(num_classes)
+
+    def classification(model: VideoMAEForVideoClassification) -> Tensor:
+        # Mixing makes floats of the clips; without it they are bytes, which changes hardly anything.
+        logits = model.train()(torch.zeros(shape)).logits
+        return F.cross_entropy(logits.float(), torch.zeros(views, num_classes))
+
+    return lambda: VideoMAEForVideoClassification(wanted), classification
+
+
+def _device(config: Config, *, bf16: bool) -> Device | None:
+    has_gpu = torch.cuda.is_available()
+    if config.trainer.accelerator == "gpu" and not has_gpu:
+        return None
+    if config.trainer.accelerator != "cpu" and has_gpu:
+        memory = torch.cuda.get_device_properties(0).total_memory
+        return measure_device("cuda", bf16=bf16, memory_bytes=memory)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return measure_device("cpu", bf16=bf16, memory_bytes=memory)
+
+
+def _seconds(flops: int, device: Device, config: Config) -> float:
+    # Ranks on one CPU share it, ranks on GPUs have one each.
+    devices = 1 if device.name.startswith("CPU") else config.trainer.world_size
+    return flops / (devices * device.matmul_flops_per_sec * UTILISATION)
