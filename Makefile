@@ -50,6 +50,7 @@ bench: install  ## Measure the training step on this machine
 
 soak: install  ## Kill packing 20 times at random moments and compare the shards (about 6 minutes)
 	$(RUN)/python scripts/soak_pack.py --kills 20 --videos 120
+	$(RUN)/python scripts/soak_decode.py --decodes 10000
 
 clean:  ## Remove what was built, run or installed here
 	rm -rf .venv dist build demo .pytest_cache .ruff_cache
