@@ -71,6 +71,7 @@ class DecodeCause(StrEnum):
     ZERO_FRAMES = "zero frames"
     UNDECODABLE = "undecodable"
     TIMEOUT = "timeout"
+    CRASHED = "crashed"
 
 
 class DecodeError(VideoMAETrainError):

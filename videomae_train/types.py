@@ -1,7 +1,7 @@
 """What flows between the parts of the framework.
 
 Shape letters, used everywhere: B clips of a batch, R views of a video, T frames, C channels, H W pixels,
-N tokens (patches) of a clip, V visible tokens, M hidden tokens, D width, P values of a patch.
+N tokens (patches) of a clip, V visible, M hidden, U unscored tokens, D width, P values of a patch.
 
 Tokens run time slowest, then row, then column. A mask is True where a token is hidden.
 """
@@ -58,6 +58,8 @@ class PretrainBatch(NamedTuple):
             out of the decoder and what cutting into patches reads fastest.
         visible_idx: int64 (B, V), ascending token numbers that the encoder sees.
         hidden_idx: int64 (B, M), ascending numbers of the hidden tokens to reconstruct: all, or a part of them.
+        unscored_idx: int64 (B, U), ascending numbers of the visible tokens that the decoder predicts beside them,
+            without a loss, as VideoMAE V2 does; U is 0 where only hidden tokens are decoded.
         sample_ids: int64 (B,), rows of the data set's index, as really used (after replacing faults).
         faults: The unreadable videos met on the way to this batch.
     """
@@ -65,6 +67,7 @@ class PretrainBatch(NamedTuple):
     clips: Tensor
     visible_idx: Tensor
     hidden_idx: Tensor
+    unscored_idx: Tensor
     sample_ids: Tensor
     faults: tuple[Fault, ...]
 

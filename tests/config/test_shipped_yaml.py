@@ -65,6 +65,17 @@ def test_pretrain__every_choice_validates(override: str, packed_motions: Path) -
     config.masking.counts(config.model.grid)
 
 
+def test_pretrain__hybrid_data_validates(packed_motions: Path) -> None:
+    paths = [f"data.sets.{name}.path={packed_motions}" for name in ("kinetics", "something")]
+    config = load_config(
+        "pretrain", compose_config("pretrain", ["data=hybrid", *paths, "run=somewhere"]), PretrainConfig
+    )
+    assert {name: member.stride for name, member in config.data.members.items()} == {
+        "kinetics": 4,
+        "something": 2,
+    }
+
+
 @pytest.mark.parametrize("name", choices("model"))
 def test_model__every_size_builds_with_the_parameters_it_states(name: str) -> None:
     mapping = compose_config("pretrain", [f"model={name}", "data.path=x", "run=somewhere"])

@@ -34,11 +34,12 @@ def decode_half(mask: np.ndarray, grid: PatchGrid, rng: np.random.Generator) -> 
     return np.sort(rng.permutation(np.flatnonzero(mask))[: mask.sum() // 2])
 
 
-def pretrain_options(path: Path, **changes: object) -> PretrainDataOptions:
+def pretrain_options(path: Path | None, **changes: object) -> PretrainDataOptions:
     values: dict[str, object] = {
         "selection": "split/train",
         "num_frames": 4,
         "stride": 2,
+        "sets": None,
         "size": 32,
         "views": 2,
         "crop": "multi_scale_corner",
@@ -80,5 +81,10 @@ def evaluation_options(path: Path, **changes: object) -> EvaluationDataOptions:
     return EvaluationDataOptions(path=path, **{**values, **changes})
 
 
-def loader_options(num_workers: int = 0) -> LoaderOptions:
-    return LoaderOptions(num_workers=num_workers, prefetch_batches=2, pin_memory=False)
+def loader_options(num_workers: int = 0, decode_timeout_sec: float = 60.0) -> LoaderOptions:
+    return LoaderOptions(
+        num_workers=num_workers,
+        prefetch_batches=2,
+        pin_memory=False,
+        decode_timeout_sec=decode_timeout_sec,
+    )

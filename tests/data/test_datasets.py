@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_pretrain__is_a_function_of_seed_and_position(packed: PackedDataset) -> 
     other = pretrain_dataset(packed, seed=1)
     by_sample = {other[position].sample_id: other[position] for position in range(16)}
     assert any(not torch.equal(by_sample[item.sample_id].clips, item.clips) for item in items[:16])
+
+
+def test_pretrain__is_the_same_in_another_process(packed: PackedDataset) -> None:
+    dataset = pretrain_dataset(packed)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(again[5].clips, dataset[5].clips)
 
 
 def test_pretrain__views_and_epochs_differ(packed: PackedDataset) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from loader_steps import assert_same, join, pretrain_module, take_steps
 from small_options import (
     GRID,
     decode_all,
@@ -28,59 +29,6 @@ from videomae_train.errors import CheckpointError, ConfigError, ShardError
 from videomae_train.types import PretrainBatch
 
 
-class Ranks:
-    """Stands for the trainer: all that the data modules ask it is who they are."""
-
-    def __init__(self, global_rank: int, world_size: int) -> None:
-        self.global_rank, self.world_size = global_rank, world_size
-
-
-def pretrain_module(
-    folder: Path,
-    *,
-    rank: int = 0,
-    world: int = 1,
-    workers: int = 0,
-    micro_batch: int = 1,
-    seed: int = 0,
-    **changes: Any,
-) -> PretrainDataModule:
-    module = PretrainDataModule(
-        pretrain_options(folder, **changes),
-        loader_options(workers),
-        mask_sampler=hide_most,
-        decode_sampler=decode_all,
-        grid=GRID,
-        seed=seed,
-        global_batch=6,
-        micro_batch=micro_batch,
-    )
-    module.trainer = Ranks(rank, world)  # type: ignore[assignment]
-    return module
-
-
-def take_steps(module: PretrainDataModule, num_steps: int) -> list[PretrainBatch]:
-    """Join the micro-batches of each step of one rank, advancing the state as a training loop does."""
-    loader = iter(module.train_dataloader())
-    num_micro = 6 // (module.trainer.world_size * module.stream.micro_batch)
-    steps = []
-    for _ in range(num_steps):
-        steps.append(join(list(islice(loader, num_micro))))
-        module.advance(6)
-    return steps
-
-
-def join(batches: list[PretrainBatch]) -> PretrainBatch:
-    tensors = [torch.cat(parts) for parts in list(zip(*batches, strict=True))[:4]]
-    return PretrainBatch(*tensors, tuple(fault for batch in batches for fault in batch.faults))
-
-
-def assert_same(one: PretrainBatch, two: PretrainBatch) -> None:
-    for a, b in zip(one[:4], two[:4], strict=True):
-        assert torch.equal(a, b)
-    assert one.faults == two.faults
-
-
 @pytest.fixture
 def broken(break_videos: Callable[[set[int]], None]) -> None:
     break_videos({2, 9, 13})
@@ -94,7 +42,18 @@ def straight(packed_folder: Path, broken: None) -> list[PretrainBatch]:
 
 @pytest.mark.parametrize(
     ("world", "workers", "micro_batch"),
-    [(1, 1, 2), (1, 2, 3), (2, 0, 3), (2, 2, 1), (3, 0, 1), (3, 1, 2), (6, 0, 1)],
+    [
+        (1, 0, 2),
+        (1, 1, 2),
+        (1, 3, 3),
+        (2, 0, 3),
+        (2, 1, 1),
+        (2, 3, 3),
+        (3, 0, 1),
+        (3, 1, 2),
+        (3, 3, 1),
+        (6, 0, 1),
+    ],
 )
 def test_global_batches__same_for_any_ranks_and_workers(
     packed_folder: Path, straight: list[PretrainBatch], world: int, workers: int, micro_batch: int
@@ -118,12 +77,20 @@ def test_epochs__cover_each_video_once(packed_folder: Path) -> None:
         assert sorted(sample_ids[16 * epoch : 16 * epoch + 16]) == expected
 
 
-@pytest.mark.parametrize(("world", "workers"), [(1, 0), (2, 1)])
-@pytest.mark.parametrize("stop", [1, 3])
-def test_resume__goes_on_exactly(
-    packed_folder: Path, straight: list[PretrainBatch], stop: int, world: int, workers: int
+@pytest.mark.parametrize(
+    ("stop", "before", "world", "workers"),
+    [(1, (1, 0), 2, 3), (2, (2, 1), 3, 0), (3, (3, 0), 1, 3), (4, (1, 3), 3, 1), (5, (2, 0), 1, 1)],
+)
+def test_resume__goes_on_exactly_under_other_ranks_and_workers(
+    packed_folder: Path,
+    straight: list[PretrainBatch],
+    stop: int,
+    before: tuple[int, int],
+    world: int,
+    workers: int,
 ) -> None:
-    first = pretrain_module(packed_folder, workers=workers)
+    """Six steps are more than two epochs, so that the stops lie within, at and across their ends."""
+    first = pretrain_module(packed_folder, rank=before[0] - 1, world=before[0], workers=before[1])
     take_steps(first, stop)
     state = pickle.loads(pickle.dumps(first.state_dict()))
     ranks = []
@@ -156,7 +123,7 @@ def test_batches__shape_type_and_memory(packed_folder: Path) -> None:
         assert batch.clips.permute(0, 1, 3, 4, 2).is_contiguous()
         assert (batch.visible_idx.shape, batch.hidden_idx.shape) == ((6, 2), (6, 6))
         assert batch.sample_ids.tolist() == [v for v in batch.sample_ids[::2].tolist() for _ in range(2)]
-        assert {batch[place].dtype for place in (1, 2, 3)} == {torch.int64}
+        assert {batch[place].dtype for place in (1, 2, 3, 4)} == {torch.int64}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -224,6 +191,28 @@ def test_evaluation_loader__skips_nothing_but_faults(packed: PackedDataset, brok
     assert sorted(scored + faults) == list(range(22))
     assert all(len(batch.clips) == len(batch.labels) == len(batch.sample_ids) for batch in batches)
     assert all(batch.clips.shape[1:] == (6, 4, 3, 32, 32) for batch in batches)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_loader__ranks_score_each_video_once(
+    packed: PackedDataset, broken: None, world: int, workers: int
+) -> None:
+    """Shards of 4, 4, 4, 4, 4 and 2 videos do not divide by any number of ranks, and nobody waits for anybody."""
+    options = evaluation_options(packed.folder, num_clips=1, num_crops=1)
+    whole = EvaluationDataset(packed.select(), options)
+    seen: list[int] = []
+    for rank in range(world):
+        share = EvaluationDataset(packed.select(), options, rank=rank, world=world)
+        for batch in evaluation_loader(share, loader_options(workers), batch_videos=4):
+            seen += [*batch.sample_ids.tolist(), *(fault.sample_id for fault in batch.faults)]
+            for clip, label, sample_id in zip(
+                batch.clips, batch.labels, batch.sample_ids.tolist(), strict=True
+            ):
+                alone = whole[sample_id]
+                assert torch.equal(clip, alone.clips[0].permute(0, 1, 4, 2, 3))
+                assert int(label) == alone.label
+    assert sorted(seen) == list(range(22))
 
 
 def test_evaluation_loader__a_batch_of_faults_and_an_empty_rank(

@@ -37,7 +37,8 @@ def first_batch(config: PretrainConfig) -> PretrainBatch:
 
 def loss_by_hand(model: VideoMAEForPreTraining, batch: PretrainBatch, scored: list[list[int]]) -> float:
     """Mean squared error, token by token."""
-    predicted = model.predict_hidden(batch.clips, batch.visible_idx, batch.hidden_idx)
+    queries = torch.cat([batch.unscored_idx, batch.hidden_idx], dim=1)
+    predicted = model.predict_hidden(batch.clips, batch.visible_idx, queries)[:, -batch.hidden_idx.shape[1] :]
     patches = patchify(batch.clips.double() / 255.0, tubelet_size=2, patch_size=8)
     errors: list[Tensor] = []
     for clip, tokens in enumerate(scored):
@@ -83,13 +84,34 @@ def test_loss__is_the_mean_over_what_is_hidden_and_decoded(
 
 
 def test_running_cells__leave_a_published_pattern_in(packed_motions: Path) -> None:
-    """V2's dual masking: what is scored is exactly what a pattern decodes and the tube hides."""
+    """V2's dual masking: a pattern is decoded whole, and scored where the tube hides."""
     config = load(packed_motions, "masking/decode=running_cell")
     batch = first_batch(config)
     patterns = [running_cell_map(config.model.grid, 0.5, start=start) for start in range(4)]
-    for visible, scored in zip(batch.visible_idx.tolist(), batch.hidden_idx.tolist(), strict=True):
-        both = [[t for t in range(64) if t not in visible and not pattern[t]] for pattern in patterns]
-        assert scored in both
+    left_in = [[token for token in range(64) if not pattern[token]] for pattern in patterns]
+    for visible, scored, unscored in zip(*(part.tolist() for part in batch[1:4]), strict=True):
+        assert sorted(scored + unscored) in left_in
+        assert set(unscored) <= set(visible)
+        assert not set(scored) & set(visible)
+
+
+@pytest.mark.parametrize("mask", ["tube", "frame"])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
+def test_running_cells__train_on_v2s_loss_exactly(mask: str, ratio: float, packed_motions: Path) -> None:
+    given = [f"masking={mask}", "masking/decode=running_cell", f"masking.decode.ratio={ratio}"]
+    config = load(packed_motions, *given)
+    batch, task = first_batch(config), build.reconstruction_task(config)
+    model = task.model.double()
+    assert batch.unscored_idx.shape == (3, round(16 * (1 - ratio)))
+    torch.nn.init.normal_(model.decoder.head.weight)  # predictions that differ from token to token
+    decoded_idx = torch.cat([batch.hidden_idx, batch.unscored_idx], dim=1).sort(dim=1).values
+    losses = [task.loss(batch), model.dual_masking_loss(batch.clips, batch.visible_idx, decoded_idx)]
+    ours, published = (torch.autograd.grad(loss, list(model.parameters())) for loss in losses)
+    assert abs(losses[0] - losses[1]) < 1e-10
+    for one, two in zip(ours, published, strict=True):
+        assert (one - two).abs().max() < 1e-10
+    alone = model.training_loss(batch.clips, batch.visible_idx, batch.hidden_idx)
+    assert abs(losses[0] - alone) > 1e-6, "the tokens without a loss do take part"
 
 
 def test_frame_masks__report_the_share_that_is_really_hidden(

@@ -34,7 +34,8 @@ def make_batch(first: int, size: int, faults: tuple[Fault, ...] = ()) -> Pretrai
         visible.append(torch.from_numpy(split[0]))
         hidden.append(torch.from_numpy(split[1]))
     ids = torch.arange(first, first + size)
-    return PretrainBatch(torch.stack(clips), torch.stack(visible), torch.stack(hidden), ids, faults)
+    none = torch.empty(size, 0, dtype=torch.int64)
+    return PretrainBatch(torch.stack(clips), torch.stack(visible), torch.stack(hidden), none, ids, faults)
 
 
 class Batches(IterableDataset[PretrainBatch]):

@@ -20,10 +20,10 @@ from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.schema import PretrainConfig
 from videomae_train.data.datamodule import PretrainDataModule
 from videomae_train.data.encoding import Reencoding
-from videomae_train.data.index import PackedDataset
 from videomae_train.data.keys import sample_keys
 from videomae_train.data.pack_plan import PackOptions
 from videomae_train.data.sources import SourceSet, open_source
+from videomae_train.data.video_table import VideoTable
 
 _MANY_VIEWS = 4
 _MICRO_BATCH = 8
@@ -106,10 +106,12 @@ def _measure(
 ) -> list[PathReport]:
     first = next(iter(modules.values())).dataset
     files, frames = _readable(source, first.selection.dataset)
+    stride = first.options.stride
+    assert stride is not None, "there is one set"
     bench = LoaderBenchmark(
         files,
         frames,
-        ClipShape(first.options.num_frames, first.options.stride, first.options.size),
+        ClipShape(first.options.num_frames, stride, first.options.size),
         {name: module.dataset for name, module in modules.items()},
     )
     reports = bench.run(options.rounds)
@@ -120,7 +122,7 @@ def _measure(
     return [replace(report, wait_share=waiting.get(report.name)) for report in reports]
 
 
-def _readable(source: SourceSet, packed: PackedDataset) -> tuple[list[Path], list[int]]:
+def _readable(source: SourceSet, packed: VideoTable) -> tuple[list[Path], list[int]]:
     """List the files that packing could read, with their numbers of frames."""
     rows = {packed.key(row): row for row in range(packed.num_videos)}
     keys = sample_keys(video.name for video in source.videos)

@@ -13,7 +13,8 @@ from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, Pretrai
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.loader import BatchLoader, collate_pretrain, evaluation_loader
+from videomae_train.data.loader import BatchLoader, evaluation_loader
+from videomae_train.data.passed_by import PassedBy
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.classes import class_scores, confusion_matrix, most_confused
 from videomae_train.evaluation.reconstruction import BaselineLosses, baseline_losses
@@ -34,6 +35,7 @@ from videomae_train.training.trainer import build_trainer
 
 DataModule = PretrainDataModule | FinetuneDataModule
 
+PASSED_BY = "passed_by"  # folder of a run, see `data.passed_by`
 _BASELINE_VIDEOS = 16
 
 
@@ -49,6 +51,7 @@ def pretrain_data(config: PretrainConfig) -> PretrainDataModule:
         seed=config.seed,
         global_batch=config.optim.global_batch,
         micro_batch=config.trainer.micro_batch,
+        passed_by=PassedBy(config.run / PASSED_BY),
     )
 
 
@@ -60,6 +63,7 @@ def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
         seed=config.seed,
         global_batch=config.optim.global_batch,
         micro_batch=config.trainer.micro_batch,
+        passed_by=PassedBy(config.run / PASSED_BY),
     )
 
 
@@ -133,7 +137,7 @@ def trainer(config: TrainingConfig, plan: StepPlan, title: str) -> pl.Trainer:
 
 def measure_baselines(data: PretrainDataModule, model: VideoMAEForPreTraining) -> BaselineLosses:
     """Compute what needs no model, on the first videos of the run's order."""
-    batch = collate_pretrain([data.dataset[position] for position in range(_BASELINE_VIDEOS)])
+    batch = data.first_videos(_BASELINE_VIDEOS)
     return baseline_losses(model.config, model.target, batch.clips, batch.visible_idx, batch.hidden_idx)
 
 

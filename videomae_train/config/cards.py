@@ -22,6 +22,10 @@ def pretraining_card(config: PretrainConfig, plan: StepPlan, *, num_videos: int,
     rows = {
         "task": f"masked reconstruction, {config.masking.summary(config.model.grid)}",
         "decoder": f"{config.model.decoder_kind}, {'normalised' if config.model.norm_pix_loss else 'raw'} pixels",
+        "sets": "; ".join(
+            f"{name} {member.selection}, stride {member.stride}".strip()
+            for name, member in sorted(config.data.members.items())
+        ),
         **_common_rows(config, plan, num_videos, fingerprint),
     }
     return _card("VideoMAE, pretrained", rows, config.settings())
@@ -32,6 +36,7 @@ def classifier_card(config: FinetuneConfig, plan: StepPlan, *, num_videos: int, 
     rows = {
         "task": "action classification",
         "started from": f"`{config.weights}`" if config.weights else "random weights",
+        "selection": config.data.selection,
         **_common_rows(config, plan, num_videos, fingerprint),
     }
     return _card("VideoMAE, classifier", rows, config.settings())
@@ -41,7 +46,7 @@ def _common_rows(
     config: PretrainConfig | FinetuneConfig, plan: StepPlan, num_videos: int, fingerprint: str
 ) -> dict[str, str]:
     return {
-        "videos": f"{num_videos}, selection `{config.data.selection}`, fingerprint `{fingerprint}`",
+        "videos": f"{num_videos}, fingerprint `{fingerprint}`",
         "optimizer steps": f"{plan.total_steps} of {plan.global_batch} videos x {config.data.views} view(s)",
         "peak learning rate": f"{plan.schedule.peak:.3g}, {plan.schedule.warmup_steps} steps of warm-up",
         "seed": str(config.seed),

@@ -147,8 +147,10 @@ def _data_facts(
     """Count the selected videos and list the classes, as far as they are known."""
     if num_videos is not None or any(key.startswith("data.") for key in missing):
         return num_videos, ()
-    data = build.pretrain_data(config) if isinstance(config, PretrainConfig) else build.finetune_data(config)
-    return len(data.selection), data.selection.dataset.classes
+    if isinstance(config, PretrainConfig):
+        return len(build.pretrain_data(config).selection), ()
+    data = build.finetune_data(config)
+    return len(data.selection), data.classes
 
 
 def _plan(config: Config, num_videos: int | None) -> StepPlan:

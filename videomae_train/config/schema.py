@@ -16,6 +16,7 @@ from videomae_train.data.options import (
     FinetuneDataOptions,
     LoaderOptions,
     PretrainDataOptions,
+    SetOptions,
 )
 from videomae_train.errors import ConfigError
 from videomae_train.masking import (
@@ -42,6 +43,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid")
 for _component in (
     VideoMAEConfig,
     PretrainDataOptions,
+    SetOptions,
     FinetuneDataOptions,
     EvaluationDataOptions,
     LoaderOptions,

@@ -75,7 +75,7 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
     data = build.finetune_data(config)
     plan = build.step_plan(config, len(data.selection))
     _seed_initial_weights(config.seed)
-    model, fates = build.classifier(config, data.selection.dataset.classes)
+    model, fates = build.classifier(config, data.classes)
     if fates is not None and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
         (config.run / "weights_report.txt").write_text(f"{fates.table()}\n")
     module = build.module(config, build.classification_task(config, model), plan, data)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
 
 from videomae_train.data.datasets import (
+    NOTHING,
     DecodeSampler,
     EvaluationDataset,
     FinetuneDataset,
     MaskSampler,
     PretrainDataset,
 )
-from videomae_train.data.index import PackedDataset, Selection
+from videomae_train.data.index import PackedDataset
+from videomae_train.data.joined import open_selection
 from videomae_train.data.loader import (
     BatchLoader,
     collate_labeled,
@@ -27,83 +30,9 @@ from videomae_train.data.options import (
     LoaderOptions,
     PretrainDataOptions,
 )
-from videomae_train.data.order import EpochOrder, MicroBatchSampler
-from videomae_train.errors import CheckpointError, ConfigError
-from videomae_train.types import PatchGrid
-
-_MIN_BATCHES_PER_WINDOW = 4
-
-
-class TrainingStream:
-    """The order of a training run and how far it has come.
-
-    Args:
-        selection: The videos.
-        seed: The run's seed.
-        window_videos: Videos that are shuffled together.
-        global_batch: Videos per step on all ranks.
-        micro_batch: Videos per micro-batch on one rank.
-
-    Raises:
-        ConfigError: The window is too small to mix global batches.
-    """
-
-    def __init__(
-        self, selection: Selection, *, seed: int, window_videos: int, global_batch: int, micro_batch: int
-    ) -> None:
-        _check_window(window_videos, global_batch, len(selection))
-        self.order = EpochOrder(
-            selection.sample_ids,
-            selection.shard_numbers,
-            fingerprint=selection.fingerprint,
-            seed=seed,
-            window_videos=window_videos,
-        )
-        self.global_batch = global_batch
-        self.micro_batch = micro_batch
-        self.next_position = 0
-
-    def sampler(self, rank: int, world: int) -> MicroBatchSampler:
-        """List the micro-batches of a rank from the next position on."""
-        return MicroBatchSampler(
-            self.next_position,
-            global_batch=self.global_batch,
-            micro_batch=self.micro_batch,
-            rank=rank,
-            world=world,
-        )
-
-    def advance(self, num_videos: int) -> None:
-        """Count the videos of a finished step, on all ranks together."""
-        self.next_position += num_videos
-
-    def state_dict(self) -> dict[str, int | str]:
-        """Say where the run is and in which order."""
-        return {"next_position": self.next_position, **self._identity()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another run was.
-
-        Raises:
-            CheckpointError: That run had other videos or another order.
-        """
-        for name, value in self._identity().items():
-            if state[name] != value:
-                raise CheckpointError(
-                    where=f"data.{name} in the checkpoint",
-                    came=str(state[name]),
-                    expected=f"{value}, as this run has it",
-                    todo="Resume with the data, seed and batch of the checkpoint, or start a new run.",
-                )
-        self.next_position = state["next_position"]
-
-    def _identity(self) -> dict[str, int | str]:
-        return {
-            "fingerprint": self.order.fingerprint,
-            "seed": self.order.seed,
-            "shuffle_window_videos": self.order.window_videos,
-            "global_batch": self.global_batch,
-        }
+from videomae_train.data.passed_by import PassedBy
+from videomae_train.data.stream import TrainingStream
+from videomae_train.types import PatchGrid, PretrainBatch
 
 
 class PretrainDataModule(pl.LightningDataModule):
@@ -113,11 +42,12 @@ class PretrainDataModule(pl.LightningDataModule):
         options: Videos and clips.
         loader: Workers and memory.
         mask_sampler: Draws bool (N,), True = hidden, always hiding the same number.
-        decode_sampler: Chooses int64 (M,), the hidden tokens to reconstruct, always the same number.
+        decode_sampler: Chooses int64 (M + U,), the tokens to predict, M hidden ones and U visible ones each time.
         grid: Patch grid of a clip.
         seed: The run's seed.
         global_batch: Videos per step on all ranks.
         micro_batch: Videos per micro-batch on one rank; each gives `options.views` clips.
+        passed_by: The run's list of videos that ended it; None keeps no list.
 
     Raises:
         ConfigError: The data set is not there, or options contradict each other.
@@ -135,9 +65,10 @@ class PretrainDataModule(pl.LightningDataModule):
         seed: int,
         global_batch: int,
         micro_batch: int,
+        passed_by: PassedBy | None = None,
     ) -> None:
         super().__init__()
-        self.selection = PackedDataset.open(options.path).select(options.selection)
+        self.selection = open_selection(options.members)
         self.stream = TrainingStream(
             self.selection,
             seed=seed,
@@ -152,14 +83,27 @@ class PretrainDataModule(pl.LightningDataModule):
             mask_sampler=mask_sampler,
             decode_sampler=decode_sampler,
             grid=grid,
+            passed_by=passed_by.read(self.selection) if passed_by else NOTHING,
         )
-        self.loader = loader
+        self.loader, self._passed_by = loader, passed_by
 
     def train_dataloader(self) -> BatchLoader:
         """Load this rank's micro-batches from the next position on, without end."""
         return make_loader(
-            self.dataset, collate_pretrain, self.stream.sampler(*_rank_and_world(self)), self.loader
+            self.dataset,
+            collate_pretrain,
+            self.stream.sampler(*_rank_and_world(self)),
+            self.loader,
+            self._passed_by,
         )
+
+    def first_videos(self, num_videos: int) -> PretrainBatch:
+        """Make one batch of the videos at the first positions, as safely as in training."""
+        options = replace(self.loader, num_workers=min(1, self.loader.num_workers), prefetch_batches=1)
+        batches = make_loader(
+            self.dataset, collate_pretrain, [list(range(num_videos))], options, self._passed_by
+        )
+        return next(iter(batches))
 
     def advance(self, num_videos: int) -> None:
         """Count the videos of a finished optimizer step, on all ranks together."""
@@ -187,6 +131,7 @@ class FinetuneDataModule(pl.LightningDataModule):
         seed: The run's seed.
         global_batch: Videos per step on all ranks.
         micro_batch: Videos per micro-batch on one rank; each gives `options.views` clips.
+        passed_by: The run's list of videos that ended it; None keeps no list.
 
     Raises:
         ConfigError: The data set is not there, unlabelled, or options contradict each other.
@@ -201,9 +146,11 @@ class FinetuneDataModule(pl.LightningDataModule):
         seed: int,
         global_batch: int,
         micro_batch: int,
+        passed_by: PassedBy | None = None,
     ) -> None:
         super().__init__()
         packed = PackedDataset.open(options.path)
+        self.classes = packed.classes
         self.selection = packed.select(
             options.selection, per_class=options.per_class, seed=options.per_class_seed
         )
@@ -215,14 +162,23 @@ class FinetuneDataModule(pl.LightningDataModule):
             global_batch=global_batch,
             micro_batch=micro_batch,
         )
-        self.dataset = FinetuneDataset(self.selection, self.stream.order, options)
+        self.dataset = FinetuneDataset(
+            self.selection,
+            self.stream.order,
+            options,
+            passed_by=passed_by.read(self.selection) if passed_by else NOTHING,
+        )
         self.val_options = _validation_options(options)
-        self.loader = loader
+        self.loader, self._passed_by = loader, passed_by
 
     def train_dataloader(self) -> BatchLoader:
         """Load this rank's micro-batches from the next position on, without end."""
         return make_loader(
-            self.dataset, collate_labeled, self.stream.sampler(*_rank_and_world(self)), self.loader
+            self.dataset,
+            collate_labeled,
+            self.stream.sampler(*_rank_and_world(self)),
+            self.loader,
+            self._passed_by,
         )
 
     def val_dataloader(self) -> BatchLoader:
@@ -264,14 +220,3 @@ def _validation_options(options: FinetuneDataOptions) -> EvaluationDataOptions:
 def _rank_and_world(module: pl.LightningDataModule) -> tuple[int, int]:
     """Ask the trainer; without one there is a single rank."""
     return (0, 1) if module.trainer is None else (module.trainer.global_rank, module.trainer.world_size)
-
-
-def _check_window(window_videos: int, global_batch: int, num_videos: int) -> None:
-    least = _MIN_BATCHES_PER_WINDOW * global_batch
-    if window_videos < min(least, num_videos):
-        raise ConfigError(
-            where="data.shuffle_window_videos",
-            came=f"{window_videos} with a global batch of {global_batch}",
-            expected=f"at least {_MIN_BATCHES_PER_WINDOW} global batches, {least}",
-            todo="Raise it; larger windows shuffle better and read less locally.",
-        )

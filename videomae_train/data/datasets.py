@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -14,26 +14,29 @@ from videomae_train.data.index import Selection
 from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, PretrainDataOptions
 from videomae_train.data.order import EpochOrder
 from videomae_train.data.views import SampleKey, Video, evaluation_views, finetune_views, pretrain_views
-from videomae_train.errors import ConfigError, DecodeError, TrainingError
+from videomae_train.data.watch import decoding
+from videomae_train.errors import ConfigError, DecodeCause, DecodeError, TrainingError
 from videomae_train.types import Fault, PatchGrid
 
 MaskSampler = Callable[[PatchGrid, np.random.Generator], np.ndarray]
 DecodeSampler = Callable[[np.ndarray, PatchGrid, np.random.Generator], np.ndarray]
 
 MAX_ATTEMPTS = 20
+NOTHING: Mapping[int, Fault] = {}
 
 T = TypeVar("T")
 
 
 class PretrainItem(NamedTuple):
-    """All views of one video: clips uint8 (R, T, S, S, C), visible int64 (R, V), hidden int64 (R, M).
+    """All views of one video: clips uint8 (R, T, S, S, C) and tokens as in `types.PretrainBatch`.
 
-    hidden lists the hidden tokens to reconstruct: all of them, or as many in each view.
+    visible int64 (R, V), hidden int64 (R, M), unscored int64 (R, U); as many in each view.
     """
 
     clips: Tensor
     visible: Tensor
     hidden: Tensor
+    unscored: Tensor
     sample_id: int
     faults: tuple[Fault, ...]
 
@@ -64,8 +67,9 @@ class PretrainDataset(Dataset[PretrainItem]):
         order: Which of them stands where.
         options: How clips are made.
         mask_sampler: Draws bool (N,), True = hidden, always hiding the same number.
-        decode_sampler: Chooses int64 (M,), the hidden tokens to reconstruct, always the same number.
+        decode_sampler: Chooses int64 (M + U,), the tokens to predict, M hidden ones and U visible ones each time.
         grid: Patch grid of a clip.
+        passed_by: Videos that are taken for unreadable without trying, see `passed_by.PassedBy`.
     """
 
     def __init__(
@@ -77,10 +81,13 @@ class PretrainDataset(Dataset[PretrainItem]):
         mask_sampler: MaskSampler,
         decode_sampler: DecodeSampler,
         grid: PatchGrid,
+        passed_by: Mapping[int, Fault] = NOTHING,
     ) -> None:
         self.selection = selection
+        self.videos = _TrainingVideos(selection, order, passed_by)
         self.order = order
         self.options = options
+        self.strides = {name: member.stride for name, member in options.members.items()}
         self.mask_sampler = mask_sampler
         self.decode_sampler = decode_sampler
         self.grid = grid
@@ -92,11 +99,8 @@ class PretrainDataset(Dataset[PretrainItem]):
             ShardError: A shard does not hold what the index says.
             TrainingError: Neither the video nor its alternates can be read.
         """
-        clips, key, faults = _first_readable(
-            self.selection,
-            self.order,
-            position,
-            lambda video, key: pretrain_views(video, self.options, key),
+        clips, key, faults = self.videos.first_readable(
+            position, lambda video, key: pretrain_views(video, self.options, key, self._stride(key.sample_id))
         )
         masks = [self.mask_sampler(self.grid, key.rng(view, "mask")) for view in range(len(clips))]
         decoded = [
@@ -105,10 +109,16 @@ class PretrainDataset(Dataset[PretrainItem]):
         return PretrainItem(
             clips=clips,
             visible=torch.from_numpy(np.stack([np.flatnonzero(~mask) for mask in masks])),
-            hidden=torch.from_numpy(np.stack(decoded)),
+            hidden=torch.from_numpy(np.stack([d[mask[d]] for d, mask in zip(decoded, masks, strict=True)])),
+            unscored=torch.from_numpy(
+                np.stack([d[~mask[d]] for d, mask in zip(decoded, masks, strict=True)])
+            ),
             sample_id=key.sample_id,
             faults=faults,
         )
+
+    def _stride(self, sample_id: int) -> int:
+        return self.strides[self.selection.dataset.set_name(sample_id)]
 
 
 class FinetuneDataset(Dataset[LabeledItem]):
@@ -118,14 +128,23 @@ class FinetuneDataset(Dataset[LabeledItem]):
         selection: The videos, all labelled.
         order: Which of them stands where.
         options: How clips are made.
+        passed_by: Videos that are taken for unreadable without trying, see `passed_by.PassedBy`.
 
     Raises:
         ConfigError: A video has no label.
     """
 
-    def __init__(self, selection: Selection, order: EpochOrder, options: FinetuneDataOptions) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        order: EpochOrder,
+        options: FinetuneDataOptions,
+        *,
+        passed_by: Mapping[int, Fault] = NOTHING,
+    ) -> None:
         selection.check_labelled()
         self.selection = selection
+        self.videos = _TrainingVideos(selection, order, passed_by)
         self.order = order
         self.options = options
 
@@ -136,11 +155,8 @@ class FinetuneDataset(Dataset[LabeledItem]):
             ShardError: A shard does not hold what the index says.
             TrainingError: Neither the video nor its alternates can be read.
         """
-        clips, key, faults = _first_readable(
-            self.selection,
-            self.order,
-            position,
-            lambda video, key: finetune_views(video, self.options, key),
+        clips, key, faults = self.videos.first_readable(
+            position, lambda video, key: finetune_views(video, self.options, key)
         )
         return LabeledItem(clips, int(self.selection.dataset.labels[key.sample_id]), key.sample_id, faults)
 
@@ -185,9 +201,11 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         sample_id = int(self.sample_ids[place])
         label = int(self.selection.dataset.labels[sample_id])
         try:
-            clips = evaluation_views(_read_video(self.selection, sample_id), self.options)
+            video = _read_video(self.selection, sample_id)
+            with decoding(-1, sample_id):
+                clips = evaluation_views(video, self.options)
         except DecodeError as error:
-            fault = _fault(self.selection, sample_id, -1, error)
+            fault = make_fault(self.selection, sample_id, -1, error)
             return EvaluationItem(self._no_clips(), label, sample_id, (fault,))
         return EvaluationItem(clips[None], label, sample_id, ())
 
@@ -196,26 +214,44 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         return torch.empty((0, views, self.options.num_frames, size, size, 3), dtype=torch.uint8)
 
 
-def _first_readable(
-    selection: Selection, order: EpochOrder, position: int, make: Callable[[Video, SampleKey], T]
-) -> tuple[T, SampleKey, tuple[Fault, ...]]:
-    """Make what stands at a position; a broken video is replaced by alternates that only the position
-    decides."""
-    epoch, sample_id = order.sample_at(position)
-    faults: list[Fault] = []
-    for attempt in range(MAX_ATTEMPTS):
-        key = SampleKey(order.seed, epoch, order.fingerprint, sample_id)
-        try:
-            return make(_read_video(selection, sample_id), key), key, tuple(faults)
-        except DecodeError as error:
-            faults.append(_fault(selection, sample_id, position, error))
-            sample_id = order.alternate(position, attempt)
-    raise TrainingError(
-        where=f"position {position} of {selection.dataset.folder}",
-        came=f"{MAX_ATTEMPTS} unreadable videos in a row; the last: {faults[-1].detail}",
-        expected="a data set that is mostly readable",
-        todo="Pack the videos again; packing leaves out and lists what cannot be read.",
-    )
+class _TrainingVideos:
+    """The videos in their order, with stand-ins for those that cannot be read."""
+
+    def __init__(self, selection: Selection, order: EpochOrder, passed_by: Mapping[int, Fault]) -> None:
+        self._selection, self._order, self._passed_by = selection, order, passed_by
+
+    def first_readable(
+        self, position: int, make: Callable[[Video, SampleKey], T]
+    ) -> tuple[T, SampleKey, tuple[Fault, ...]]:
+        """Make what stands at a position; a broken video is replaced by alternates that only the position decides."""
+        order = self._order
+        epoch, sample_id = order.sample_at(position)
+        faults: list[Fault] = []
+        for attempt in range(MAX_ATTEMPTS):
+            key = SampleKey(order.seed, epoch, order.fingerprint, sample_id)
+            try:
+                video = self._open(sample_id)
+                with decoding(position, sample_id):
+                    return make(video, key), key, tuple(faults)
+            except DecodeError as error:
+                faults.append(make_fault(self._selection, sample_id, position, error))
+                sample_id = order.alternate(position, attempt)
+        raise TrainingError(
+            where=f"position {position} of {self._selection.dataset.title}",
+            came=f"{MAX_ATTEMPTS} unreadable videos in a row; the last: {faults[-1].detail}",
+            expected="a data set that is mostly readable",
+            todo="Pack the videos again; packing leaves out and lists what cannot be read.",
+        )
+
+    def _open(self, sample_id: int) -> Video:
+        if sample_id in self._passed_by:
+            before = self._passed_by[sample_id]
+            raise DecodeError(
+                where=self._selection.dataset.where(sample_id),
+                cause=DecodeCause(before.cause),
+                came=f"it ended the run at position {before.position}",
+            )
+        return _read_video(self._selection, sample_id)
 
 
 def _read_video(selection: Selection, sample_id: int) -> Video:
@@ -227,7 +263,8 @@ def _read_video(selection: Selection, sample_id: int) -> Video:
     )
 
 
-def _fault(selection: Selection, sample_id: int, position: int, error: DecodeError) -> Fault:
+def make_fault(selection: Selection, sample_id: int, position: int, error: DecodeError) -> Fault:
+    """Write down an unreadable video; position as in `types.Fault`."""
     return Fault(
         key=selection.dataset.key(sample_id),
         shard=selection.dataset.shard(sample_id),

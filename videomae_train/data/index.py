@@ -22,6 +22,7 @@ from videomae_train.data.layout import (
     shard_name,
 )
 from videomae_train.data.reading import ShardReader
+from videomae_train.data.video_table import VideoTable
 from videomae_train.errors import ConfigError, ShardError
 from videomae_train.randomness import keyed_permutation
 
@@ -95,6 +96,15 @@ class PackedDataset:
     def num_frames(self) -> np.ndarray:
         """int32 (num_videos,): frames of each video."""
         return self._column("num_frames")
+
+    @property
+    def title(self) -> str:
+        """The folder, for messages."""
+        return str(self.folder)
+
+    def set_name(self, sample_id: int) -> str:
+        """Name the set of a video: "", since there is only this one."""
+        return ""
 
     @cached_property
     def _ranges(self) -> tuple[np.ndarray, np.ndarray]:
@@ -188,13 +198,13 @@ class Selection:
     """The videos of a run, named by their rows in the index.
 
     Attributes:
-        dataset: The packed data set they are from.
+        dataset: The packed data set they are from, or several joined.
         name: How they were chosen.
         sample_ids: int64 (n,), rising.
         fingerprint: Condensed from their keys and checksums in index order.
     """
 
-    dataset: PackedDataset
+    dataset: VideoTable
     name: str
     sample_ids: np.ndarray
     fingerprint: str
@@ -221,7 +231,7 @@ class Selection:
         unlabelled = int((self.labels < 0).sum())
         if unlabelled:
             raise ConfigError(
-                where=f"selection {self.name!r} of {self.dataset.folder}",
+                where=f"selection {self.name!r} of {self.dataset.title}",
                 came=f"{unlabelled} of {len(self)} videos without a label",
                 expected="a label for each video",
                 todo="Choose another selection, or pack the set with labels.",

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 
-from videomae_train.data.datasets import EvaluationDataset, EvaluationItem, LabeledItem, PretrainItem
+from videomae_train.data.datasets import (
+    EvaluationDataset,
+    EvaluationItem,
+    LabeledItem,
+    PretrainItem,
+)
+from videomae_train.data.index import Selection
 from videomae_train.data.options import LoaderOptions
+from videomae_train.data.passed_by import PassedBy
+from videomae_train.data.watch import DecodingBoard
+from videomae_train.data.worker_deaths import WorkerDeaths
 from videomae_train.errors import VideoMAETrainError
 from videomae_train.types import EvaluationBatch, Fault, LabeledBatch, PretrainBatch
 
-Item = TypeVar("Item")
+_DYING_SEC = 2.0
+
+Item = TypeVar("Item", covariant=True)
 Batch = TypeVar("Batch", PretrainBatch, LabeledBatch, EvaluationBatch)
 
 
@@ -24,6 +41,7 @@ def collate_pretrain(items: Sequence[PretrainItem]) -> PretrainBatch:
         clips=_join_clips(items),
         visible_idx=torch.cat([item.visible for item in items]),
         hidden_idx=torch.cat([item.hidden for item in items]),
+        unscored_idx=torch.cat([item.unscored for item in items]),
         sample_ids=_per_view([item.sample_id for item in items], items),
         faults=_join_faults(items),
     )
@@ -67,6 +85,16 @@ def _join_faults(items: Sequence[_AnyItem]) -> tuple[Fault, ...]:
     return tuple(fault for item in items for fault in item.faults)
 
 
+class ItemDataset(Protocol[Item]):
+    """A map-style data set over the videos of a selection."""
+
+    selection: Selection
+
+    def __getitem__(self, place: int, /) -> Item:
+        """Make one item."""
+        ...
+
+
 class _Batches(Dataset[Any]):
     """Makes whole batches of a data set's items.
 
@@ -74,7 +102,7 @@ class _Batches(Dataset[Any]):
     travel in the batch's place instead.
     """
 
-    def __init__(self, dataset: Dataset[Item], collate: Callable[[Sequence[Item]], Batch]) -> None:
+    def __init__(self, dataset: ItemDataset[Item], collate: Callable[[Sequence[Item]], Batch]) -> None:
         self.dataset = dataset
         self.collate = collate
 
@@ -86,28 +114,60 @@ class _Batches(Dataset[Any]):
 
 
 class BatchLoader(DataLoader[Any]):
-    """A torch DataLoader over batches that raises the errors which travelled in a batch's place."""
+    """A torch DataLoader over batches whose workers may fail.
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is all that is promised
-        for batch in super().__iter__():
-            if isinstance(batch, VideoMAETrainError):
-                error = batch
-                break
-            # Pinning turns tuples into lists.
-            yield batch._replace(faults=tuple(batch.faults))
-        else:
-            return
-        # Let the workers go now; the traceback would keep them until some garbage collection, which waits
-        # for them.
+    It raises the errors that travelled in a batch's place, and explains the death of a worker.
+
+    Args:
+        batches: Makes whole batches.
+        deaths: Explains how workers ended.
+        settings: Of the DataLoader.
+    """
+
+    def __init__(self, batches: _Batches, deaths: WorkerDeaths, **settings: Any) -> None:
+        super().__init__(batches, **settings)
+        self._deaths = deaths
+
+    def __iter__(self) -> Generator[Any]:  # type: ignore[override]  # a generator is all that is promised
+        batches = self._start()
+        workers = multiprocessing.active_children()
+        try:
+            for batch in batches:
+                if isinstance(batch, VideoMAETrainError):
+                    failure = batch
+                    break
+                # Pinning turns tuples into lists.
+                yield batch._replace(faults=tuple(batch.faults))
+            else:
+                return
+        except Exception as error:
+            dead = _ended(workers, error)
+            if not dead:
+                raise
+            failure = self._deaths.explain(dead)
+        # Let the workers go now, and the error of torch with them: tracebacks would keep them until some garbage
+        # collection, which waits for them.
+        del batches
         self._iterator = None
-        raise error
+        raise failure
+
+    def _start(self) -> Iterator[Any]:
+        # torch sets a handler that raises when a worker dies, wherever the main process happens to be: within a step,
+        # or within the writing of a checkpoint. Without it the next batch finds out, at most five seconds later, and
+        # is the one place where the error can be explained.
+        before = signal.getsignal(signal.SIGCHLD)
+        batches = super().__iter__()
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGCHLD, before)
+        return batches
 
 
 def make_loader(
-    dataset: Dataset[Item],
+    dataset: ItemDataset[Item],
     collate: Callable[[Sequence[Item]], Batch],
     batches: Sampler[list[int]] | Iterable[list[int]],
     options: LoaderOptions,
+    passed_by: PassedBy | None = None,
 ) -> BatchLoader:
     """Load batches of a map-style data set.
 
@@ -116,10 +176,13 @@ def make_loader(
         collate: Joins items to a batch.
         batches: The positions of each batch.
         options: Workers and memory.
+        passed_by: Where a video is listed that ends a worker; None lists nothing.
     """
     has_workers = options.num_workers > 0
+    board = DecodingBoard(options.num_workers, options.decode_timeout_sec)
     return BatchLoader(
         _Batches(dataset, collate),
+        WorkerDeaths(board, dataset.selection, passed_by),
         sampler=batches,
         batch_size=None,
         collate_fn=_as_it_is,
@@ -127,7 +190,7 @@ def make_loader(
         prefetch_factor=options.prefetch_batches if has_workers else None,
         persistent_workers=has_workers,
         pin_memory=options.pin_memory,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=partial(_begin_worker, board),
     )
 
 
@@ -139,9 +202,21 @@ def evaluation_loader(
     return make_loader(dataset, collate_evaluation, batches, options)
 
 
+def _ended(workers: Sequence[BaseProcess], error: Exception) -> list[BaseProcess]:
+    """List the workers that have ended, after an error that may come of it."""
+    if isinstance(error, OSError | EOFError):
+        # Half a message of a worker that is dying just now: its files close before its end can be asked for.
+        closed = wait([worker.sentinel for worker in workers], timeout=_DYING_SEC)
+        for worker in workers:
+            if worker.sentinel in closed:
+                worker.join(_DYING_SEC)
+    return [worker for worker in workers if worker.exitcode]
+
+
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _use_one_thread(_worker: int) -> None:
+def _begin_worker(board: DecodingBoard, worker: int) -> None:
     torch.set_num_threads(1)
+    board.adopt(worker)

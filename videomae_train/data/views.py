@@ -65,13 +65,13 @@ class Video(NamedTuple):
         return as_clip(decode_frames(self.content, indices, where=self.where, num_frames=self.num_frames))
 
 
-def pretrain_views(video: Video, options: PretrainDataOptions, key: SampleKey) -> Tensor:
-    """Take one window and crop it `options.views` times.
+def pretrain_views(video: Video, options: PretrainDataOptions, key: SampleKey, stride: int) -> Tensor:
+    """Take one window, its frames `stride` apart, and crop it `options.views` times.
 
     Returns:
         uint8 (R, T, S, S, C).
     """
-    window = sample_window(video.num_frames, options.num_frames, options.stride, key.rng(0, "window"))
+    window = sample_window(video.num_frames, options.num_frames, stride, key.rng(0, "window"))
     clip = video.decode(window)
     return _stack_views(
         lambda view: _cropped(clip, options.crop, options.flip, options.size, key, view), options.views

@@ -1,4 +1,4 @@
-"""Which of the hidden tokens a decoder reconstructs: all, running cells, or a random share."""
+"""Which tokens a decoder predicts: all hidden ones, running cells, or a random share of the hidden ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from videomae_train.types import PatchGrid
 
 
 class DecodeSampler(Protocol):
-    """Chooses the hidden tokens to reconstruct; equally many for all masks that hide equally many."""
+    """Chooses the tokens that the decoder predicts; equally many hidden ones, and equally many visible ones, for all
+    masks that hide equally many. Hidden ones are reconstructed and scored, visible ones only keep them company.
+    """
 
     def __call__(
         self, mask: NDArray[np.bool_], grid: PatchGrid, rng: np.random.Generator
@@ -25,7 +27,7 @@ class DecodeSampler(Protocol):
         ...
 
     def num_decoded(self, num_hidden: int, grid: PatchGrid) -> int:
-        """Count the tokens chosen of so many hidden ones; a ConfigError where the grid does not suit."""
+        """Count the hidden tokens among those chosen; a ConfigError where the grid does not suit."""
         ...
 
 
@@ -46,10 +48,11 @@ class DecodeAll:
 
 @dataclass(frozen=True)
 class DecodeRunningCells:
-    """Reconstructs the hidden tokens that a running-cell pattern leaves in (VideoMAE V2, section 3.2).
+    """Predicts every token that a running-cell pattern leaves in, hidden or not (VideoMAE V2, section 3.2).
 
-    The pattern visits every position equally often over the slots, so tube and frame masks keep a constant
-    number; random masks do not, and are refused at the first draw.
+    V2's decoder mask does not look at the encoder's: what happens to be visible is decoded too, and only left out of
+    the loss. The pattern visits every position equally often over the slots, so tube and frame masks keep constant
+    numbers; random masks do not, and are refused at the first draw.
 
     Attributes:
         ratio: Share to leave out: 0.25, 0.5 or 0.75.
@@ -61,19 +64,19 @@ class DecodeRunningCells:
         self, mask: NDArray[np.bool_], grid: PatchGrid, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Choose from an encoder mask (N,), True = hidden: ascending token numbers."""
-        chosen = np.flatnonzero(mask & ~sample_running_cell_mask(grid, self.ratio, rng)).astype(np.int64)
-        promised = self.num_decoded(int(mask.sum()), grid)
-        if chosen.size != promised:
+        left_in = ~sample_running_cell_mask(grid, self.ratio, rng)
+        promised, hidden = self.num_decoded(int(mask.sum()), grid), int((mask & left_in).sum())
+        if hidden != promised:
             raise ConfigError(
                 where="masking.decode",
-                came=f"{chosen.size} tokens to reconstruct",
+                came=f"{hidden} tokens to reconstruct",
                 expected=f"{promised}, as for every other clip",
                 todo="Use running cells with tube or frame masks; with random masks decode a share.",
             )
-        return chosen
+        return np.flatnonzero(left_in).astype(np.int64)
 
     def num_decoded(self, num_hidden: int, grid: PatchGrid) -> int:
-        """Count the tokens chosen of so many hidden ones."""
+        """Count the hidden tokens among those chosen."""
         check_cells(grid)
         return num_hidden * (4 - cell_places_left_out(self.ratio)) // 4
 

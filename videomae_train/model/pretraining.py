@@ -80,28 +80,32 @@ class VideoMAEForPreTraining(nn.Module):
         truth = self.target(self.encoder.patch_embed.unit_range(gather_tokens(patches, hidden_idx)))
         return PreTrainingOutput(F.mse_loss(logits.to(truth.dtype), truth), logits, states)
 
-    def training_loss(self, clips: Tensor, visible_idx: Tensor, hidden_idx: Tensor) -> Tensor:
+    def training_loss(
+        self, clips: Tensor, visible_idx: Tensor, hidden_idx: Tensor, unscored_idx: Tensor | None = None
+    ) -> Tensor:
         """Mean squared error of the hidden patches' reconstruction; the training path, without a host sync.
 
         Args:
             clips: uint8 (B, T, C, H, W), 0..255.
             visible_idx: int64 (B, V), what the encoder sees.
             hidden_idx: int64 (B, M), what is reconstructed and scored: all hidden tokens, or a part of them.
+            unscored_idx: int64 (B, U), visible tokens whose mask tokens enter the decoder too, without a loss
+                (VideoMAE V2, section 3.2); U may be 0, None is the same.
 
         Returns:
             Scalar, at least float32 whatever autocast does.
         """
         patches = self._cut_bytes(clips)
-        prediction = self._predict(patches, visible_idx, hidden_idx)
+        queries = hidden_idx if unscored_idx is None else torch.cat([hidden_idx, unscored_idx], dim=1)
+        prediction = self._predict(patches, visible_idx, queries)[:, : hidden_idx.shape[1]]
         truth = self.target(self._unit_pixels(gather_tokens(patches, hidden_idx)))
         return F.mse_loss(prediction.to(truth.dtype), truth)
 
     def dual_masking_loss(self, clips: Tensor, visible_idx: Tensor, decoded_idx: Tensor) -> Tensor:
-        """VideoMAE V2's loss to the last digit (section 3.2), where the decoder's mask ignores the encoder's.
+        """VideoMAE V2's loss (section 3.2) of decoder masks that leave any number of hidden tokens in each clip.
 
-        Positions that are both visible and decoded take part in the decoder, but not in the loss.
-        `training_loss` with the decoded hidden positions alone leaves them out of both, which is cheaper and
-        hardly another thing.
+        Positions that are both visible and decoded take part in the decoder, but not in the loss. Where their number
+        is the same in each clip, as with running cells on tubes, `training_loss` gives the same for less.
 
         Args:
             clips: uint8 (B, T, C, H, W), 0..255.

@@ -41,7 +41,7 @@ class ReconstructionTask:
 
     def loss(self, batch: PretrainBatch) -> Tensor:
         """Mean squared error over the hidden tokens of a micro-batch."""
-        return self.model.training_loss(batch.clips, batch.visible_idx, batch.hidden_idx)
+        return self.model.training_loss(batch.clips, batch.visible_idx, batch.hidden_idx, batch.unscored_idx)
 
 
 @dataclass(frozen=True)
