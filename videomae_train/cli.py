@@ -233,6 +233,94 @@ def check(
     )
 
 
+@videomae.command(short_help="Index shards that are there already.")
+@click.argument("source")
+@click.argument("destination", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    metavar="NAME/PART=GLOB",
+    help="Shards that are a part of a split, such as split1/train='train-*.tar'; repeatable. "
+    "Else folders such as train/ and val/ are parts of `split`.",
+)
+@click.option("--label-key", metavar="KEY", help="Labels are under this key of each .json; else in .cls.")
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of the classes 0, 1 ..., one a line.",
+)
+@click.option("--unlabelled", is_flag=True, help="Take no labels: a set for pretraining.")
+@click.option(
+    "--key-with-shard", is_flag=True, help="Name samples by shard and key, where each shard counts anew."
+)
+@click.option("--processes", default=1, show_default=True, help="Processes that decode the videos.")
+@click.option(
+    "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
+def index(
+    source: str,
+    destination: Path | None,
+    splits: tuple[str, ...],
+    label_key: str | None,
+    classes: Path | None,
+    unlabelled: bool,
+    key_with_shard: bool,
+    processes: int,
+    timeout_sec: float,
+    overwrite: bool,
+) -> None:
+    """Index WebDataset shards that are there already; they stay where they are.
+
+    SOURCE is a folder or URL with .tar files; an address such as https://host/train-{000000..000099}.tar or
+    s3://bucket/train-{000..007}.tar; or a .txt file with an address in each line. The index is written into
+    DESTINATION, else beside the shards. data.path is the folder of the index.
+    """
+    from videomae_train.commands.index import read_classes, run_index
+    from videomae_train.data.indexing import IndexOptions
+    from videomae_train.data.shard_lists import SplitRule
+
+    options = IndexOptions(
+        splits=tuple(map(SplitRule.parse, splits)),
+        label_key=label_key,
+        unlabelled=unlabelled,
+        classes=read_classes(classes),
+        key_with_shard=key_with_shard,
+        processes=processes,
+        timeout_sec=timeout_sec,
+        overwrite=overwrite,
+    )
+    run_index(source, destination, options)
+
+
+@videomae.command(short_help="Copy a set to a local disk.")
+@click.argument("source")
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option(
+    "--selection",
+    "selections",
+    multiple=True,
+    default=("all",),
+    show_default=True,
+    metavar="NAME",
+    help="Copy only the shards of this selection, such as split1/train; repeatable.",
+)
+@click.option(
+    "--threads", default=4, show_default=True, type=click.IntRange(1), help="Shards copied at a time."
+)
+def stage(source: str, destination: Path, selections: tuple[str, ...], threads: int) -> None:
+    """Copy a set's shards to a disk of this machine, verified.
+
+    SOURCE is a set's folder or URL. A run on DESTINATION has the same samples in the same order and goes on from the
+    same checkpoints. Interrupted, the same command continues.
+    """
+    from videomae_train.commands.stage import run_stage
+
+    run_stage(source, destination, selections, threads)
+
+
 @videomae.command()
 @click.argument("source")
 @click.argument("destination", type=click.Path(path_type=Path))

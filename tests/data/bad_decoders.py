@@ -10,6 +10,7 @@ from videomae_train.data.encoding import Reencoding
 from videomae_train.data.inspection import InspectedVideo, inspect_source_video
 from videomae_train.data.probing import FaultyVideo, ProbedVideo, probe_source
 from videomae_train.data.sources import SourceVideo
+from videomae_train.data.tar_probing import TarTask, probe_tar_video
 
 
 def probe_with_a_bad_decoder(video: SourceVideo, reencoding: Reencoding | None) -> ProbedVideo | FaultyVideo:
@@ -28,3 +29,12 @@ def inspect_with_a_bad_decoder(video: SourceVideo, *, decode: bool) -> Inspected
     if "crash" in video.name:
         os.kill(os.getpid(), signal.SIGSEGV)
     return inspect_source_video(video, decode=decode)
+
+
+def probe_tar_with_a_bad_decoder(task: TarTask) -> ProbedVideo | FaultyVideo:
+    """Crashes and hangs on two videos of a shard."""
+    if task.key == "clip1":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if task.key == "clip2":
+        time.sleep(1000)
+    return probe_tar_video(task)

@@ -9,7 +9,7 @@ import webdataset
 from bad_decoders import probe_with_a_bad_decoder
 from small_clips import encode, moving_frames, write_tree
 
-from videomae_train.data import pack_result, packing
+from videomae_train.data import packing, set_files
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.keys import sample_keys
 from videomae_train.data.pack_summary import PackProgress, PackSummary
@@ -157,7 +157,7 @@ def test_pack__interrupted_leaves_no_data_set(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pack_result, "write_index", full_disk)
+        patch.setattr(set_files, "write_index", full_disk)
         with pytest.raises(OSError, match="disk full"):
             pack_quietly(class_folders, tmp_path / "packed")
     with pytest.raises(ConfigError, match="no packed data set"):

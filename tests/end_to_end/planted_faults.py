@@ -116,5 +116,6 @@ def plant(good: Path, destination: Path) -> list[int]:
         shards.append(facts.__dict__)
     write_index(destination / INDEX_FILE, rows, tuple(dataset.splits))
     description = json.loads((good / DESCRIPTION_FILE).read_text())
+    del description["index"]  # its checksum; sets packed before there was one have none
     write_json(destination / DESCRIPTION_FILE, {**description, "num_videos": len(rows), "shards": shards})
     return broken

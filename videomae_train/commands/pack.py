@@ -41,7 +41,13 @@ def run_pack(source: SourceSet, destination: Path, options: PackOptions, *, dry_
         _print_plan(source, destination, options)
         return
     summary = pack_with_progress(source, destination, options)
-    Console().print(_summary_table(summary))
+    part = "" if summary.part is None else f" part {summary.part}"
+    print_summary(summary, f"Packed{part} into {summary.destination}")
+
+
+def print_summary(summary: PackSummary, title: str) -> None:
+    """Print what a set holds, and what it does not and why."""
+    Console().print(_summary_table(summary, title))
     _print_remarks(summary)
 
 
@@ -114,7 +120,7 @@ def _encoding_text(reencoding: Reencoding | None) -> str:
     return f"H.264, {side}, a keyframe every {reencoding.keyframe_interval} frames, crf {reencoding.crf}"
 
 
-def _summary_table(summary: PackSummary) -> Table:
+def _summary_table(summary: PackSummary, title: str) -> Table:
     rows = {
         "videos": f"{summary.num_videos}",
         "classes": _classes_text(summary.classes),
@@ -125,9 +131,9 @@ def _summary_table(summary: PackSummary) -> Table:
         "took": f"{summary.elapsed_sec:.1f} s",
     }
     if summary.part is None:
-        return _table(f"Packed into {summary.destination}", rows | {"fingerprint": summary.fingerprint})
+        return _table(title, rows | {"fingerprint": summary.fingerprint})
     todo = "the same command without --part completes the set, once all parts are done"
-    return _table(f"Packed part {summary.part} into {summary.destination}", rows | {"next": todo})
+    return _table(title, rows | {"next": todo})
 
 
 def _table(title: str, rows: dict[str, str]) -> Table:

@@ -147,7 +147,7 @@ def evaluation(config: EvaluateConfig, model: VideoMAEConfig, *, rank: int, worl
     Raises:
         ConfigError: The classes differ.
     """
-    dataset = PackedDataset.open(config.data.path)
+    dataset = PackedDataset.open(config.data.path, config.loader.storage)
     _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
     videos = EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
     return evaluation_loader(videos, config.loader, batch_videos=config.batch_videos)

@@ -18,6 +18,8 @@ from videomae_train.data.options import (
     PretrainDataOptions,
     SetOptions,
 )
+from videomae_train.data.reading import StorageOptions
+from videomae_train.data.remote import RemoteOptions
 from videomae_train.errors import ConfigError
 from videomae_train.masking import (
     DecodeAll,
@@ -47,6 +49,8 @@ for _component in (
     FinetuneDataOptions,
     EvaluationDataOptions,
     LoaderOptions,
+    StorageOptions,
+    RemoteOptions,
     TrainerOptions,
     WandbOptions,
     MixOptions,

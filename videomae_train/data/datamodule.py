@@ -68,7 +68,7 @@ class PretrainDataModule(pl.LightningDataModule):
         passed_by: PassedBy | None = None,
     ) -> None:
         super().__init__()
-        self.selection = open_selection(options.members)
+        self.selection = open_selection(options.members, loader.storage)
         self.stream = TrainingStream(
             self.selection,
             seed=seed,
@@ -149,7 +149,7 @@ class FinetuneDataModule(pl.LightningDataModule):
         passed_by: PassedBy | None = None,
     ) -> None:
         super().__init__()
-        packed = PackedDataset.open(options.path)
+        packed = PackedDataset.open(options.path, loader.storage)
         self.classes = packed.classes
         self.selection = packed.select(
             options.selection, per_class=options.per_class, seed=options.per_class_seed

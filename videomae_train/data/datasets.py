@@ -226,6 +226,9 @@ class _TrainingVideos:
         """Make what stands at a position; a broken video is replaced by alternates that only the position decides."""
         order = self._order
         epoch, sample_id = order.sample_at(position)
+        # One window ahead, so that remote shards of the next window arrive while this one is consumed.
+        ahead = min(order.window_videos, len(order))
+        self._selection.dataset.expect(order.sample_at(position + ahead)[1])
         faults: list[Fault] = []
         for attempt in range(MAX_ATTEMPTS):
             key = SampleKey(order.seed, epoch, order.fingerprint, sample_id)

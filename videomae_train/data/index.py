@@ -2,80 +2,91 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from videomae_train.data.layout import (
-    DESCRIPTION_FILE,
-    FORMAT_VERSION,
-    INDEX_FILE,
-    SPLIT_PREFIX,
-    content_checksum,
-    fingerprint_videos,
-    shard_name,
+from videomae_train.data.description import (
+    SetDescription,
+    check_local_shards,
+    local_index,
+    read_description,
 )
-from videomae_train.data.reading import ShardReader
+from videomae_train.data.layout import DESCRIPTION_FILE, SPLIT_PREFIX, fingerprint_videos
+from videomae_train.data.locations import Location
+from videomae_train.data.reading import ByteRange, ShardReader, StorageOptions
+from videomae_train.data.remote import RemoteFiles
 from videomae_train.data.video_table import VideoTable
 from videomae_train.errors import ConfigError, ShardError
 from videomae_train.randomness import keyed_permutation
 
 WHOLE_SET = "all"
+_ROWS_AT_ONCE = 65536
 
 
 class PackedDataset:
     """The index of a packed data set; made by `PackedDataset.open`.
 
     Attributes:
-        folder: Where the shards are.
+        folder: Where the set is; its shards may be elsewhere.
         classes: Class names; a label is a number in this list.
         splits: For each split its parts: {"split1": ("test", "train")}.
+        index_file: The index, on this machine.
     """
 
-    def __init__(self, folder: Path, classes: tuple[str, ...], splits: dict[str, tuple[str, ...]]) -> None:
-        self.folder = folder
-        self.classes = classes
-        self.splits = splits
-        self._reader = ShardReader(folder)
+    def __init__(self, described: SetDescription, index_file: Path, storage: StorageOptions) -> None:
+        self.folder = described.folder
+        self.classes: tuple[str, ...] = tuple(described.content["classes"])
+        self.splits = {name: tuple(parts) for name, parts in described.content["splits"].items()}
+        self.index_file = index_file
+        self._shards = described.shards
+        self._reader = ShardReader(described.shards, storage)
 
     @classmethod
-    def open(cls, folder: Path) -> PackedDataset:
-        """Open a packed data set and check that its shards are there in full length.
+    def open(cls, folder: str | Path | Location, storage: StorageOptions | None = None) -> PackedDataset:
+        """Open a packed data set and check that its shards on this machine are there in full length.
+
+        Args:
+            folder: Folder, or URL such as "https://host/set" or "s3://bucket/set".
+            storage: Cache and patience for remote sets and shards.
 
         Raises:
             ConfigError: There is no packed data set.
-            ShardError: Description, index and shards do not belong together.
+            ShardError: Description, index and shards do not belong together, or a server does not give them.
         """
-        folder = folder.resolve()
-        description = _read_description(folder)
-        for shard in description["shards"]:
-            _check_length(folder / shard["name"], shard["num_bytes"])
-        splits = {name: tuple(parts) for name, parts in description["splits"].items()}
-        dataset = cls(folder, tuple(description["classes"]), splits)
-        if dataset.num_videos != description["num_videos"]:
-            raise ShardError(
-                where=str(folder / INDEX_FILE),
-                came=f"{dataset.num_videos} rows",
-                expected=f"{description['num_videos']} as {DESCRIPTION_FILE} says",
-                todo="Copy or pack the data set again.",
-            )
+        storage = storage or StorageOptions()
+        files = RemoteFiles(storage.remote)
+        described = read_description(Location.of(folder), files)
+        check_local_shards(described.shards)
+        dataset = cls(described, local_index(described, files, storage.cache_dir), storage)
+        dataset._check_rows(described)
         return dataset
+
+    def _check_rows(self, described: SetDescription) -> None:
+        expected = described.content["num_videos"]
+        if self.num_videos != expected:
+            came, expected = f"{self.num_videos} rows", f"{expected} as {DESCRIPTION_FILE} says"
+        elif unknown := set(np.unique(self.shard_numbers).tolist()) - set(self._shards):
+            came, expected = f"rows of shard {min(unknown)}", f"rows of shards that {DESCRIPTION_FILE} lists"
+        else:
+            return
+        todo = "Copy or pack the data set again."
+        raise ShardError(where=str(self.index_file), came=came, expected=expected, todo=todo)
 
     def __getstate__(self) -> dict[str, object]:
         # The mapped table is opened again by each process instead of being copied to it.
-        kept = ("folder", "classes", "splits", "_reader")
+        kept = ("folder", "classes", "splits", "index_file", "_shards", "_reader")
         return {name: value for name, value in self.__dict__.items() if name in kept}
 
     @cached_property
     def table(self) -> pa.Table:
         """The rows of the index, memory-mapped; columns as in `layout.IndexRow`."""
-        return pa.ipc.open_file(pa.memory_map(str(self.folder / INDEX_FILE))).read_all().combine_chunks()
+        return pa.ipc.open_file(pa.memory_map(str(self.index_file))).read_all().combine_chunks()
 
     @property
     def num_videos(self) -> int:
@@ -118,12 +129,13 @@ class PackedDataset:
         return self.table.column("key")[sample_id].as_py()
 
     def shard(self, sample_id: int) -> str:
-        """Name the shard file that holds a video, given its row."""
-        return shard_name(int(self.shard_numbers[sample_id]))
+        """Name the shard file that holds a video, given its row: its place in the set's folder, or its address."""
+        place = str(self._shards[int(self.shard_numbers[sample_id])].place)
+        return place.removeprefix(f"{self.folder}/")
 
     def where(self, sample_id: int) -> str:
         """Say where a video is, for messages: shard and key."""
-        return f"{self.folder / self.shard(sample_id)}, {self.key(sample_id)}"
+        return f"{self._shards[int(self.shard_numbers[sample_id])].place}, {self.key(sample_id)}"
 
     def read_bytes(self, sample_id: int) -> bytes:
         """Read a video's bytes, given its row.
@@ -132,16 +144,13 @@ class PackedDataset:
             ShardError: The shard cannot be read or does not hold what the index says.
         """
         offsets, sizes = self._ranges
-        shard = self.shard(sample_id)
-        content = self._reader.read(shard, int(offsets[sample_id]), int(sizes[sample_id]))
-        if content_checksum(content) != self.table.column("checksum")[sample_id].as_py():
-            raise ShardError(
-                where=self.where(sample_id),
-                came="bytes of another checksum",
-                expected="the bytes that were packed",
-                todo="The shard was changed or damaged: copy or pack it again.",
-            )
-        return content
+        checksum = self.table.column("checksum")[sample_id].as_py()
+        wanted = ByteRange(self.key(sample_id), int(offsets[sample_id]), int(sizes[sample_id]), checksum)
+        return self._reader.read(int(self.shard_numbers[sample_id]), wanted)
+
+    def expect(self, sample_id: int) -> None:
+        """Say that a video will be read soon: a remote set with a cache starts to fetch its shard."""
+        self._reader.expect(int(self.shard_numbers[sample_id]))
 
     def select(self, name: str = WHOLE_SET, *, per_class: int | None = None, seed: int = 0) -> Selection:
         """Choose the videos of a run.
@@ -169,12 +178,14 @@ class PackedDataset:
         if part not in self.splits.get(split, ()):
             known = [WHOLE_SET, *(f"{s}/{p}" for s, parts in self.splits.items() for p in parts)]
             raise self._selection_error(name, "no such selection", "one of " + ", ".join(known))
-        parts = self.table.column(SPLIT_PREFIX + split).to_numpy()
-        return np.flatnonzero(parts == part)
+        is_member = pc.call_function("equal", [self.table.column(SPLIT_PREFIX + split), pa.scalar(part)])
+        return pc.call_function("indices_nonzero", [is_member]).to_numpy().astype(np.int64)
 
     def _keys_and_checksums(self, rows: np.ndarray) -> Iterator[tuple[str, bytes]]:
-        for batch in self.table.select(["key", "checksum"]).take(rows).to_batches(max_chunksize=65536):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        columns = self.table.select(["key", "checksum"])
+        for start in range(0, len(rows), _ROWS_AT_ONCE):  # a copy of the whole index would not be small
+            some = columns.take(rows[start : start + _ROWS_AT_ONCE])
+            yield from zip(*(column.to_pylist() for column in some.columns), strict=True)
 
     def _few_per_class(self, rows: np.ndarray, name: str, per_class: int, seed: int) -> np.ndarray:
         labels = self.labels[rows]
@@ -236,34 +247,3 @@ class Selection:
                 expected="a label for each video",
                 todo="Choose another selection, or pack the set with labels.",
             )
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    file = folder / DESCRIPTION_FILE
-    if not file.is_file():
-        raise ConfigError(
-            where=str(folder),
-            came="no packed data set" if folder.is_dir() else "no such folder",
-            expected=f"a folder with {DESCRIPTION_FILE}, {INDEX_FILE} and shards",
-            todo=f"Make one with `videomae pack SOURCE {folder}`.",
-        )
-    description = json.loads(file.read_text(encoding="utf-8"))
-    if description.get("format") != FORMAT_VERSION:
-        raise ShardError(
-            where=str(file),
-            came=f"format {description.get('format')}",
-            expected=f"format {FORMAT_VERSION}",
-            todo="Pack the data set again.",
-        )
-    return description
-
-
-def _check_length(file: Path, num_bytes: int) -> None:
-    found = file.stat().st_size if file.is_file() else None
-    if found != num_bytes:
-        raise ShardError(
-            where=str(file),
-            came="no such file" if found is None else f"{found} bytes",
-            expected=f"{num_bytes} bytes",
-            todo="Copy or pack the data set again.",
-        )

@@ -10,6 +10,7 @@ import numpy as np
 
 from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.options import SetOptions
+from videomae_train.data.reading import StorageOptions
 from videomae_train.data.video_table import VideoTable
 from videomae_train.errors import VideoMAETrainError
 
@@ -93,26 +94,32 @@ class JoinedDataset:
         _, dataset, row = self._find(sample_id)
         return dataset.read_bytes(row)
 
+    def expect(self, sample_id: int) -> None:
+        """Say that a video will be read soon."""
+        _, dataset, row = self._find(sample_id)
+        dataset.expect(row)
 
-def open_selection(sets: Mapping[str, SetOptions]) -> Selection:
+
+def open_selection(sets: Mapping[str, SetOptions], storage: StorageOptions) -> Selection:
     """Open the sets of a run and choose its videos.
 
     Args:
         sets: Name -> where it is and what of it is used. The single name "" stands for a run on one set without a
             name, whose sample ids and fingerprint are the set's own.
+        storage: Cache and patience for remote sets.
 
     Raises:
         ConfigError: A set is not there, or nothing of it is selected.
         ShardError: A set is not whole.
     """
     if tuple(sets) == ("",):
-        return PackedDataset.open(sets[""].path).select(sets[""].selection)
-    return join_selections({name: _open_named(name, options) for name, options in sets.items()})
+        return PackedDataset.open(sets[""].path, storage).select(sets[""].selection)
+    return join_selections({name: _open_named(name, options, storage) for name, options in sets.items()})
 
 
-def _open_named(name: str, options: SetOptions) -> Selection:
+def _open_named(name: str, options: SetOptions, storage: StorageOptions) -> Selection:
     try:
-        return PackedDataset.open(options.path).select(options.selection)
+        return PackedDataset.open(options.path, storage).select(options.selection)
     except VideoMAETrainError as error:
         error.where = f"data.sets.{name}: {error.where}"
         raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from videomae_train.data.reading import StorageOptions
 from videomae_train.data.transforms import CropKind
 from videomae_train.errors import ConfigError
 
@@ -16,12 +17,12 @@ class SetOptions:
     """One of several sets of a pretraining run.
 
     Attributes:
-        path: Folder of the packed data set.
+        path: Folder or URL of the packed data set.
         selection: "all", or split and part such as "split1/train".
         stride: Frames of the video from one frame of the clip to the next.
     """
 
-    path: Path
+    path: str | Path
     selection: str
     stride: int
 
@@ -31,7 +32,7 @@ class PretrainDataOptions:
     """Videos and clips of a pretraining run: of one set (path, selection, stride), or of several (sets).
 
     Attributes:
-        path: Folder of the packed data set.
+        path: Folder or URL of the packed data set.
         selection: "all", or split and part such as "split1/train".
         num_frames: Frames of a clip.
         stride: Frames of the video from one frame of the clip to the next.
@@ -45,7 +46,7 @@ class PretrainDataOptions:
         shuffle_window_videos: Videos that are shuffled together; at least four global batches.
     """
 
-    path: Path | None
+    path: str | Path | None
     selection: str | None
     num_frames: int
     stride: int | None
@@ -85,7 +86,7 @@ class FinetuneDataOptions:
     """Labelled videos and clips of a fine-tuning run.
 
     Attributes:
-        path: Folder of the packed data set.
+        path: Folder or URL of the packed data set.
         selection: The videos to train on, such as "split1/train".
         val_selection: The videos to validate on, such as "split1/test".
         per_class: Train on so many videos of each class only; null takes all.
@@ -102,7 +103,7 @@ class FinetuneDataOptions:
         shuffle_window_videos: Videos that are shuffled together; at least four global batches.
     """
 
-    path: Path
+    path: str | Path
     selection: str
     val_selection: str
     per_class: int | None
@@ -123,7 +124,7 @@ class EvaluationDataOptions:
     """Videos of an evaluation and the views taken of each.
 
     Attributes:
-        path: Folder of the packed data set.
+        path: Folder or URL of the packed data set.
         selection: The videos to score, such as "split1/test".
         num_frames: Frames of a clip.
         stride: Frames of the video from one frame of the clip to the next.
@@ -135,7 +136,7 @@ class EvaluationDataOptions:
         num_crops: Square crops of each clip along the longer side.
     """
 
-    path: Path
+    path: str | Path
     selection: str
     num_frames: int
     stride: int
@@ -155,12 +156,14 @@ class LoaderOptions:
         pin_memory: Put batches into page-locked memory, for faster copies to a GPU.
         decode_timeout_sec: The longest that a worker may take to make one video's clips; then the run ends and names
             it. Without workers nothing can end a decoder that hangs.
+        storage: Cache and patience for remote shards.
     """
 
     num_workers: int
     prefetch_batches: int
     pin_memory: bool
     decode_timeout_sec: float
+    storage: StorageOptions = field(default_factory=StorageOptions)
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing keeps."""

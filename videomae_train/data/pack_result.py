@@ -6,21 +6,12 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from videomae_train.data.layout import (
-    DESCRIPTION_FILE,
-    FAULTS_FILE,
-    FORMAT_VERSION,
-    INDEX_FILE,
-    IndexRow,
-    fingerprint_videos,
-    write_index,
-    write_json,
-)
+from videomae_train.data.layout import IndexRow
 from videomae_train.data.pack_plan import PackOptions, Part, describe_reencoding
 from videomae_train.data.pack_summary import PackFault, PackSummary
+from videomae_train.data.set_files import fingerprint_rows, nothing_readable, write_set
 from videomae_train.data.sources import SourceSet
 from videomae_train.data.unfinished import FinishedShard
-from videomae_train.errors import ConfigError
 
 
 def complete_set(
@@ -33,24 +24,16 @@ def complete_set(
     """
     rows, faults = _rows(shards), _faults(shards)
     if not rows:
-        raise _nothing_readable(destination, faults)
-    splits = tuple(sorted({split for video in source.videos for split in video.splits}))
-    write_index(destination / INDEX_FILE, rows, splits)
-    write_json(destination / FAULTS_FILE, {"faults": [asdict(fault) for fault in faults]})
-    parts = {(split, part) for row in rows for split, part in row.splits.items()}
-    content = {
-        "format": FORMAT_VERSION,
-        "num_videos": len(rows),
-        "num_bytes": sum(row.size for row in rows),
-        "fingerprint": _fingerprint(rows),
-        "classes": list(source.classes),
-        "splits": {name: sorted(part for split, part in parts if split == name) for name in splits},
-        "packed": _how_packed(source, options),
-        "notes": _notes(source, shards),
-        "num_faults": Counter(fault.cause for fault in faults),
-        "shards": [asdict(shard.file) for shard in shards if shard.file is not None],
-    }
-    write_json(destination / DESCRIPTION_FILE, content)
+        raise nothing_readable(destination, faults)
+    write_set(
+        destination,
+        rows,
+        faults,
+        splits=tuple(sorted({split for video in source.videos for split in video.splits})),
+        classes=source.classes,
+        shards=[asdict(shard.file) for shard in shards if shard.file is not None],
+        made={"packed": _how_packed(source, options), "notes": _notes(source, shards)},
+    )
 
 
 def _how_packed(source: SourceSet, options: PackOptions) -> dict[str, object]:
@@ -79,7 +62,7 @@ def summarise(
         classes=source.classes,
         splits=dict(sorted(parts.items())),
         shards=tuple(shard.file for shard in shards if shard.file is not None),
-        fingerprint=_fingerprint(rows),
+        fingerprint=fingerprint_rows(rows),
         faults=tuple(_faults(shards)),
         notes=tuple(_notes(source, shards)),
         elapsed_sec=elapsed_sec,
@@ -94,21 +77,7 @@ def _faults(shards: list[FinishedShard]) -> list[PackFault]:
     return [fault for shard in shards for fault in shard.faults]
 
 
-def _fingerprint(rows: list[IndexRow]) -> str:
-    return fingerprint_videos((row.key, row.checksum) for row in rows)
-
-
 def _notes(source: SourceSet, shards: list[FinishedShard]) -> list[str]:
     num_damaged = sum(shard.num_damaged for shard in shards)
     damaged = f"{num_damaged} videos have frames that the decoder flags as damaged"
     return [*source.notes, *([damaged] if num_damaged else [])]
-
-
-def _nothing_readable(destination: Path, faults: list[PackFault]) -> ConfigError:
-    causes = ", ".join(f"{count} {cause}" for cause, count in Counter(f.cause for f in faults).items())
-    return ConfigError(
-        where=str(destination),
-        came=f"{len(faults)} videos, none of which can be read ({causes})",
-        expected="at least one readable video",
-        todo=f"The first one: {faults[0].detail}",
-    )

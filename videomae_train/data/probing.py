@@ -115,14 +115,14 @@ def probed_in_order(
     """
     with children_at_work(probe, videos, processes=processes, timeout_sec=timeout_sec) as results:
         yield (
-            (
-                video,
-                _as_fault(ended_error(video.name, result, timeout_sec))
-                if isinstance(result, Ended)
-                else result,
-            )
+            (video, fault_of(video.name, result, timeout_sec) if isinstance(result, Ended) else result)
             for video, result in results
         )
+
+
+def fault_of(where: str, ended: Ended, timeout_sec: float) -> FaultyVideo:
+    """Make the fault of a video whose child process has ended."""
+    return _as_fault(ended_error(where, ended, timeout_sec))
 
 
 def ended_error(where: str, ended: Ended, timeout_sec: float) -> DecodeError:

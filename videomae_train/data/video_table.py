@@ -55,3 +55,7 @@ class VideoTable(Protocol):
     def read_bytes(self, sample_id: int) -> bytes:
         """Read a video's bytes."""
         ...
+
+    def expect(self, sample_id: int) -> None:
+        """Say that a video will be read soon."""
+        ...
