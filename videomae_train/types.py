@@ -50,18 +50,32 @@ class Fault(NamedTuple):
     detail: str
 
 
+class Crops(NamedTuple):
+    """What is still to be done to whole frames on the device.
+
+    Attributes:
+        boxes: int64 (B, 4): top, left, height and width of each clip's crop, in pixels of its frames.
+        flips: bool (B,), clips to mirror.
+    """
+
+    boxes: Tensor
+    flips: Tensor
+
+
 class PretrainBatch(NamedTuple):
     """One micro-batch of masked clips.
 
     Attributes:
         clips: uint8 (B, T, C, H, W), RGB 0..255; a view of memory laid out (B, T, H, W, C), which is how frames come
-            out of the decoder and what cutting into patches reads fastest.
+            out of the decoder and what cutting into patches reads fastest. With `crops`, whole frames still: fewer rows
+            than clips where several clips are cut from the same frames.
         visible_idx: int64 (B, V), ascending token numbers that the encoder sees.
         hidden_idx: int64 (B, M), ascending numbers of the hidden tokens to reconstruct: all, or a part of them.
         unscored_idx: int64 (B, U), ascending numbers of the visible tokens that the decoder predicts beside them,
             without a loss, as VideoMAE V2 does; U is 0 where only hidden tokens are decoded.
         sample_ids: int64 (B,), rows of the data set's index, as really used (after replacing faults).
         faults: The unreadable videos met on the way to this batch.
+        crops: Set while the frames are whole, for cropping on the device; None once clips are clips.
     """
 
     clips: Tensor
@@ -70,22 +84,29 @@ class PretrainBatch(NamedTuple):
     unscored_idx: Tensor
     sample_ids: Tensor
     faults: tuple[Fault, ...]
+    crops: Crops | None = None
 
 
 class LabeledBatch(NamedTuple):
     """One micro-batch of labelled clips for training a classifier.
 
     Attributes:
-        clips: uint8 (B, T, C, H, W), RGB 0..255, memory as in `PretrainBatch`.
+        clips: uint8 (B, T, C, H, W), RGB 0..255, memory and whole frames as in `PretrainBatch`; float32 on the same
+            scale where a crop is asked for that rounds nothing.
         labels: int64 (B,), class numbers.
         sample_ids: int64 (B,), rows of the data set's index.
         faults: The unreadable videos met on the way to this batch.
+        erase_boxes: int64 (B, 4): top, left, height and width of what is erased after normalising, 0 high and wide for
+            nothing; None without random erasing.
+        crops: As in `PretrainBatch`.
     """
 
     clips: Tensor
     labels: Tensor
     sample_ids: Tensor
     faults: tuple[Fault, ...]
+    erase_boxes: Tensor | None = None
+    crops: Crops | None = None
 
 
 class EvaluationBatch(NamedTuple):

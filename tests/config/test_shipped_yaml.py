@@ -52,7 +52,8 @@ def test_yaml__names_no_class_of_ours(file: Path) -> None:
         for group in ("model", "masking", "masking/decode", "trainer", "logger")
         for name in choices(group)
     ]
-    + [f"experiment={name}" for name in recipes("pretrain")],
+    + [f"experiment={name}" for name in recipes("pretrain")]
+    + [f"data={name}" for name in choices("data") if name.startswith("pretrain")],
 )
 def test_pretrain__every_choice_validates(override: str, packed_motions: Path) -> None:
     config = load_config(
@@ -88,7 +89,10 @@ def test_model__every_size_builds_with_the_parameters_it_states(name: str) -> No
 
 @pytest.mark.parametrize(
     "overrides",
-    [[], *([f"experiment={name}"] for name in recipes("finetune"))],
+    [
+        *([f"data={name}"] for name in choices("data") if name.startswith("finetune")),
+        *([f"experiment={name}"] for name in recipes("finetune")),
+    ],
 )
 def test_finetune__every_recipe_validates_with_weights_and_from_scratch(
     overrides: list[str], weights: Path, packed_motions: Path
@@ -102,7 +106,10 @@ def test_finetune__every_recipe_validates_with_weights_and_from_scratch(
 
 
 def test_evaluate_and_reconstruct__validate(weights: Path) -> None:
-    mapping = compose_config("evaluate", [f"weights={weights}", "data.path=x", "run=somewhere"])
-    assert load_config("evaluate", mapping, EvaluateConfig).data.num_clips == 5
+    num_clips = {"evaluate": 5, "evaluate_something": 2}
+    for name in (name for name in choices("data") if name.startswith("evaluate")):
+        given = [f"data={name}", f"weights={weights}", "data.path=x", "run=somewhere"]
+        mapping = compose_config("evaluate", given)
+        assert load_config("evaluate", mapping, EvaluateConfig).data.num_clips == num_clips[name]
     mapping = compose_config("reconstruct", [f"weights={weights}", "video=x.mp4", "run=somewhere"])
     assert load_config("reconstruct", mapping, ReconstructConfig).patch_statistics == "estimated"

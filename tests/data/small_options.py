@@ -39,11 +39,14 @@ def pretrain_options(path: Path | None, **changes: object) -> PretrainDataOption
         "selection": "split/train",
         "num_frames": 4,
         "stride": 2,
+        "frame_interval_sec": None,
         "sets": None,
         "size": 32,
         "views": 2,
+        "view_jitter_frames": 0,
         "crop": "multi_scale_corner",
         "flip": False,
+        "crop_on": "cpu",
         "shuffle_window_videos": 24,
     }
     return PretrainDataOptions(path=path, **{**values, **changes})
@@ -56,13 +59,18 @@ def finetune_options(path: Path, **changes: object) -> FinetuneDataOptions:
         "per_class": None,
         "per_class_seed": 0,
         "num_frames": 4,
+        "windows": "dense",
         "stride": 2,
+        "frame_interval_sec": None,
         "size": 32,
         "views": 2,
+        "view_jitter_frames": 0,
         "crop": "random_resized",
+        "crop_resampling": "uint8_antialias",
+        "crop_on": "cpu",
         "flip": True,
-        "randaugment_num_ops": 2,
-        "randaugment_magnitude": 21,
+        "randaugment": "rand-m7-n4-mstd0.5-inc1",
+        "erase_probability": 0.0,
         "shuffle_window_videos": 24,
     }
     return FinetuneDataOptions(path=path, **{**values, **changes})
@@ -72,11 +80,13 @@ def evaluation_options(path: Path, **changes: object) -> EvaluationDataOptions:
     values: dict[str, object] = {
         "selection": "split/test",
         "num_frames": 4,
-        "stride": 2,
-        "size": 32,
         "windows": "spread",
+        "stride": 2,
+        "frame_interval_sec": None,
+        "size": 32,
         "num_clips": 2,
         "num_crops": 3,
+        "antialias": True,
     }
     return EvaluationDataOptions(path=path, **{**values, **changes})
 

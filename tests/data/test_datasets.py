@@ -165,7 +165,7 @@ def test_finetune__labels_belong_to_the_videos(packed: PackedDataset) -> None:
 
 
 def test_finetune__randaugment_changes_pixels_only(packed: PackedDataset) -> None:
-    with_it, without = finetune_dataset(packed), finetune_dataset(packed, randaugment_num_ops=0)
+    with_it, without = finetune_dataset(packed), finetune_dataset(packed, randaugment=None)
     same = [torch.equal(with_it[position].clips, without[position].clips) for position in range(16)]
     assert sum(same) < 8
     assert [with_it[p].sample_id for p in range(16)] == [without[p].sample_id for p in range(16)]

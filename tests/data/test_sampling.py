@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 
 from videomae_train.data.sampling import (
+    interleaved_windows,
     middle_dense_window,
+    middle_uniform_window,
+    middle_window,
     sample_dense_window,
+    sample_uniform_window,
     sample_window,
     spread_windows,
+    stride_of_interval,
 )
+from videomae_train.errors import ConfigError
 
 LENGTHS = [1, 3, 5, 15, 16, 31, 32, 33, 40, 63, 64, 65, 66, 80, 300]
 
@@ -86,11 +92,96 @@ def test_spread_windows__one_clip_comes_from_the_middle() -> None:
     assert spread_windows(300, 16, 4, 1)[0, 0] == 29 * 4
 
 
-@pytest.mark.parametrize("num_frames", LENGTHS)
-def test_all_windows__stay_inside_the_video(num_frames: int) -> None:
+@pytest.mark.parametrize(("length", "num_frames"), [(16, 300), (16, 50), (16, 31), (16, 16), (8, 37)])
+def test_sample_uniform_window__draws_one_frame_of_each_part(length: int, num_frames: int) -> None:
     rng = np.random.default_rng(0)
-    windows = [sample_window(num_frames, 8, 3, rng), sample_dense_window(num_frames, 8, 3, rng)]
-    windows += [middle_dense_window(num_frames, 8, 3), *spread_windows(num_frames, 8, 3, 3)]
+    part = num_frames // length
+    drawn = np.stack(
+        [sample_uniform_window(num_frames, length, rng, short_videos="all_frames") for _ in range(400)]
+    )
+    offsets = drawn - np.arange(length) * part
+    assert (offsets.min(), offsets.max()) == (0, part - 1), (
+        "every frame of a part is possible, none beside it"
+    )
+    if part > 1:
+        assert abs(offsets.mean() / (part - 1) - 0.5) < 0.02, "uniformly"
+        assert abs(np.corrcoef(offsets[:, 0], offsets[:, 1])[0, 1]) < 0.2, "each part by itself"
+
+
+@pytest.mark.parametrize(
+    ("short_videos", "expected"), [("first_frame", [0] * 16), ("all_frames", [0] * 11 + [0, 1, 2, 3, 4])]
+)
+def test_uniform_windows__short_videos(short_videos: str, expected: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    assert sample_uniform_window(5, 16, rng, short_videos=short_videos).tolist() == expected
+
+
+def test_middle_uniform_window__published_places() -> None:
+    assert middle_uniform_window(50, 16).tolist() == [3 * i + 1 for i in range(16)]
+    assert middle_uniform_window(300, 16).tolist() == [18 * i + 9 for i in range(16)]
+    assert middle_uniform_window(5, 16).tolist() == [0] * 12 + [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("num_frames", [*LENGTHS, 50, 117])
+def test_interleaved_windows__are_the_published_lists(num_frames: int) -> None:
+    tick = num_frames / 16
+    both = sorted([int(tick * x) for x in range(16)] + [int(tick / 2 + tick * x) for x in range(16)])
+    assert interleaved_windows(num_frames, 16, 2).tolist() == [both[0::2], both[1::2]]
+
+
+def test_interleaved_windows__share_no_frame_where_there_are_enough() -> None:
+    windows = interleaved_windows(300, 16, 3)
+    assert len(np.unique(windows)) == 48
+    assert windows[:, 0].tolist() == [0, 6, 12]
+
+
+def test_strided_windows__keep_the_stride() -> None:
+    assert middle_window(164, 16, 4).tolist() == list(range(50, 114, 4))
+    assert middle_window(40, 16, 4).tolist() == sample_window(40, 16, 4, np.random.default_rng(0)).tolist()
+
+
+def test_stride_of_interval__is_in_frames_of_the_video() -> None:
+    assert stride_of_interval(0.16, 25.0) == 4
+    assert stride_of_interval(1 / 3, 12.0) == 4
+    assert stride_of_interval(0.16, float(np.float32(29.97))) == pytest.approx(4.7952, abs=1e-5)
+    with pytest.raises(ConfigError, match=r"frame_interval_sec: a video of 0\.0 frames per second"):
+        stride_of_interval(0.16, 0.0)
+
+
+@pytest.mark.parametrize("fps", [12.0, 23.976, 25.0, 29.97, 50.0])
+def test_windows__of_seconds_take_the_nearest_frames(fps: float) -> None:
+    stride = stride_of_interval(0.13, fps)
+    window = sample_window(1000, 16, stride, np.random.default_rng(0))
+    moments = window[0] / fps + 0.13 * np.arange(16)
+    # No other frame is nearer to the moment that is asked for.
+    assert np.abs(window / fps - moments).max() <= 0.5 / fps + 1e-6
+    assert window[-1] < 1000
+    spread = spread_windows(1000, 16, stride, 3)
+    assert np.abs((spread - spread[:, :1]) / fps - 0.13 * np.arange(16)).max() <= 1.0 / fps + 1e-6
+    assert sample_dense_window(1000, 16, stride, np.random.default_rng(0)).shape == (16,)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 7])
+def test_windows__of_whole_strides_are_the_same_in_floats(stride: int) -> None:
+    for num_frames in LENGTHS:
+        for sample in (sample_window, sample_dense_window):
+            one, two = (
+                sample(num_frames, 16, kind(stride), np.random.default_rng(1)) for kind in (int, float)
+            )
+            assert one.tolist() == two.tolist()
+        one, two = (spread_windows(num_frames, 16, kind(stride), 5) for kind in (int, float))
+        assert one.tolist() == two.tolist()
+
+
+@pytest.mark.parametrize("stride", [3, 2.4, 0.7])
+@pytest.mark.parametrize("num_frames", LENGTHS)
+def test_all_windows__stay_inside_the_video(num_frames: int, stride: float) -> None:
+    rng = np.random.default_rng(0)
+    windows = [sample_window(num_frames, 8, stride, rng), sample_dense_window(num_frames, 8, stride, rng)]
+    windows += [middle_dense_window(num_frames, 8, stride), middle_window(num_frames, 8, stride)]
+    windows += [middle_uniform_window(num_frames, 8), *interleaved_windows(num_frames, 8, 3)]
+    windows += [sample_uniform_window(num_frames, 8, rng, short_videos="first_frame")]
+    windows += [*spread_windows(num_frames, 8, stride, 3)]
     for window in windows:
         assert window.shape == (8,)
         assert window.dtype == np.int64

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from videomae_train.data.transforms import (
     Box,
     as_clip,
-    augment_colours_and_shape,
     crop_and_resize,
     crop_views,
     flip_clip,
@@ -102,14 +100,27 @@ def test_crop_and_resize__matches_pil() -> None:
         assert difference.abs().max() <= 2
 
 
+def test_crop_and_resize__published_fine_tuning_crop_is_of_normalised_floats() -> None:
+    clip, mean, std = noise_clip(), torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.1, 0.2, 0.3])
+    # As published: normalise, cut, interpolate without antialiasing; 12 rows of the picture become one of the result.
+    normalised = (clip.double() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    expected = interpolate(normalised[..., 4:52, 6:70], size=(4, 4), mode="bilinear", align_corners=False)
+    ours = crop_and_resize(clip, Box(4, 6, 48, 64), 4, "float_no_antialias")
+    assert (ours.dtype, ours.shape) == (torch.float32, (4, 3, 4, 4))
+    torch.testing.assert_close(
+        (ours.double() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1), expected, atol=1e-5, rtol=0
+    )
+    smooth = crop_and_resize(clip, Box(4, 6, 48, 64), 4).double()
+    assert (smooth - ours).abs().mean() > 10, "antialiasing would have averaged the noise away"
+    assert lies_as_decoded(ours)
+
+
 def test_results__are_uint8_and_lie_as_decoded() -> None:
     clip = noise_clip()
     assert lies_as_decoded(clip)
-    augmented = augment_colours_and_shape(clip, 2, 21, "key")
     for result in (
         crop_and_resize(clip, Box(0, 0, 60, 60), 32),
         crop_and_resize(clip, Box(0, 0, 32, 32), 32),
-        crop_and_resize(augmented, Box(0, 0, 60, 60), 32),
         flip_clip(clip),
     ):
         assert result.dtype == torch.uint8
@@ -119,27 +130,6 @@ def test_results__are_uint8_and_lie_as_decoded() -> None:
 def test_flip_clip__mirrors() -> None:
     clip = noise_clip()
     assert torch.equal(flip_clip(clip)[..., 0], clip[..., -1])
-
-
-def test_augment__one_draw_per_clip_from_its_key() -> None:
-    still = noise_clip(1).expand(6, -1, -1, -1)
-    results = [augment_colours_and_shape(still, 2, 21, "key", number) for number in range(12)]
-    for number, result in enumerate(results):
-        assert all(torch.equal(result[0], frame) for frame in result), "frames that were equal stay equal"
-        assert torch.equal(result, augment_colours_and_shape(still, 2, 21, "key", number))
-    assert sum(not torch.equal(results[0], result) for result in results) >= 8
-
-
-def test_augment__leaves_the_global_generators_alone() -> None:
-    states = random.getstate(), torch.get_rng_state()
-    augment_colours_and_shape(noise_clip(), 4, 21, "key")
-    assert random.getstate() == states[0]
-    assert torch.equal(torch.get_rng_state(), states[1])
-
-
-def test_augment__off() -> None:
-    clip = noise_clip()
-    assert augment_colours_and_shape(clip, 0, 21, "key") is clip
 
 
 @pytest.mark.parametrize("upright", [False, True])
@@ -155,3 +145,11 @@ def test_crop_views__spread_along_the_longer_side(upright: bool) -> None:
 def test_crop_views__resizes_the_short_side() -> None:
     assert crop_views(noise_clip(2, 60, 80), 30, 3).shape == (3, 2, 3, 30, 30)
     assert crop_views(noise_clip(2, 31, 31), 64, 2).shape == (2, 2, 3, 64, 64)
+
+
+def test_crop_views__without_antialias_as_published() -> None:
+    clip = noise_clip(2, 60, 60)
+    plain = crop_views(clip, 20, 1, antialias=False)[0]
+    # A third of the size: each pixel of the result lies on the middle one of three.
+    assert torch.equal(plain, clip[..., 1::3, 1::3])
+    assert not torch.equal(crop_views(clip, 20, 1)[0], plain)

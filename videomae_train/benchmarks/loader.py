@@ -84,10 +84,8 @@ class LoaderBenchmark:
 
     def _ours(self, dataset: PretrainDataset) -> Callable[[int], StageSeconds]:
         def one_epoch(number: int) -> StageSeconds:
-            size, stride = len(dataset.order), self._shape.stride
-            return _sum(
-                [clip_stages(dataset, place, stride) for place in range(number * size, (number + 1) * size)]
-            )
+            size = len(dataset.order)
+            return _sum([clip_stages(dataset, place) for place in range(number * size, (number + 1) * size)])
 
         return one_epoch
 
@@ -108,7 +106,7 @@ class LoaderBenchmark:
         )
 
 
-def clip_stages(dataset: PretrainDataset, position: int, stride: int) -> StageSeconds:
+def clip_stages(dataset: PretrainDataset, position: int) -> StageSeconds:
     """Make the clips of a position, and measure reading and decoding alone beside it.
 
     The second decode is of another window of the same length; over many videos the two cost the same.
@@ -120,7 +118,8 @@ def clip_stages(dataset: PretrainDataset, position: int, stride: int) -> StageSe
     read = time.process_time()
     frames = int(packed.num_frames[sample_id])
     rng = np.random.default_rng(position)
-    window = sample_window(frames, dataset.options.num_frames, stride, rng)
+    assert dataset.options.stride is not None, "compared with loaders that count in frames"
+    window = sample_window(frames, dataset.options.num_frames, dataset.options.stride, rng)
     decode_frames(content, window, where=packed.where(sample_id), num_frames=frames)
     decoded = time.process_time()
     dataset[position]

@@ -24,6 +24,7 @@ from videomae_train.data.keys import sample_keys
 from videomae_train.data.pack_plan import PackOptions
 from videomae_train.data.sources import SourceSet, open_source
 from videomae_train.data.video_table import VideoTable
+from videomae_train.errors import ConfigError
 
 _MANY_VIEWS = 4
 _MICRO_BATCH = 8
@@ -105,13 +106,18 @@ def _measure(
     source: SourceSet, modules: dict[str, PretrainDataModule], options: LoaderBenchOptions
 ) -> list[PathReport]:
     first = next(iter(modules.values())).dataset
+    if first.options.stride is None:
+        raise ConfigError(
+            where="data.stride",
+            came="null",
+            expected="frames, as the loader that is compared with counts them",
+            todo="Give data.stride=4 without data.frame_interval_sec.",
+        )
     files, frames = _readable(source, first.selection.dataset)
-    stride = first.options.stride
-    assert stride is not None, "there is one set"
     bench = LoaderBenchmark(
         files,
         frames,
-        ClipShape(first.options.num_frames, stride, first.options.size),
+        ClipShape(first.options.num_frames, first.options.stride, first.options.size),
         {name: module.dataset for name, module in modules.items()},
     )
     reports = bench.run(options.rounds)

@@ -15,6 +15,7 @@ from videomae_train.data.datasets import (
     MaskSampler,
     PretrainDataset,
 )
+from videomae_train.data.device_crops import finish_crops
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.joined import open_selection
 from videomae_train.data.loader import (
@@ -29,10 +30,12 @@ from videomae_train.data.options import (
     FinetuneDataOptions,
     LoaderOptions,
     PretrainDataOptions,
+    TestWindows,
+    TrainingWindows,
 )
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.data.stream import TrainingStream
-from videomae_train.types import PatchGrid, PretrainBatch
+from videomae_train.types import EvaluationBatch, LabeledBatch, PatchGrid, PretrainBatch
 
 
 class PretrainDataModule(pl.LightningDataModule):
@@ -85,6 +88,7 @@ class PretrainDataModule(pl.LightningDataModule):
             grid=grid,
             passed_by=passed_by.read(self.selection) if passed_by else NOTHING,
         )
+        self.options = options
         self.loader, self._passed_by = loader, passed_by
 
     def train_dataloader(self) -> BatchLoader:
@@ -97,13 +101,17 @@ class PretrainDataModule(pl.LightningDataModule):
             self._passed_by,
         )
 
+    def on_after_batch_transfer(self, batch: PretrainBatch, dataloader_idx: int) -> PretrainBatch:
+        """Crop on the device what was not cropped before."""
+        return finish_crops(batch, self.options.size, "uint8_antialias")
+
     def first_videos(self, num_videos: int) -> PretrainBatch:
         """Make one batch of the videos at the first positions, as safely as in training."""
         options = replace(self.loader, num_workers=min(1, self.loader.num_workers), prefetch_batches=1)
         batches = make_loader(
             self.dataset, collate_pretrain, [list(range(num_videos))], options, self._passed_by
         )
-        return next(iter(batches))
+        return self.on_after_batch_transfer(next(iter(batches)), 0)
 
     def advance(self, num_videos: int) -> None:
         """Count the videos of a finished optimizer step, on all ranks together."""
@@ -168,6 +176,7 @@ class FinetuneDataModule(pl.LightningDataModule):
             options,
             passed_by=passed_by.read(self.selection) if passed_by else NOTHING,
         )
+        self.options = options
         self.val_options = _validation_options(options)
         self.loader, self._passed_by = loader, passed_by
 
@@ -180,6 +189,12 @@ class FinetuneDataModule(pl.LightningDataModule):
             self.loader,
             self._passed_by,
         )
+
+    def on_after_batch_transfer(
+        self, batch: LabeledBatch | EvaluationBatch, dataloader_idx: int
+    ) -> LabeledBatch | EvaluationBatch:
+        """Crop on the device what was not cropped before."""
+        return finish_crops(batch, self.options.size, self.options.crop_resampling)
 
     def val_dataloader(self) -> BatchLoader:
         """Load this rank's share of the validation videos, one middle clip and centre crop of each."""
@@ -204,16 +219,26 @@ class FinetuneDataModule(pl.LightningDataModule):
         self.stream.load_state_dict(state_dict)
 
 
+_VALIDATION_WINDOWS: dict[TrainingWindows, TestWindows] = {
+    "dense": "middle_dense",
+    "strided": "middle_strided",
+    "uniform": "middle_uniform",
+    "uniform_v1": "middle_uniform",
+}
+
+
 def _validation_options(options: FinetuneDataOptions) -> EvaluationDataOptions:
     return EvaluationDataOptions(
         path=options.path,
         selection=options.val_selection,
         num_frames=options.num_frames,
+        windows=_VALIDATION_WINDOWS[options.windows],
         stride=options.stride,
+        frame_interval_sec=options.frame_interval_sec,
         size=options.size,
-        windows="middle_dense",
         num_clips=1,
         num_crops=1,
+        antialias=options.crop_resampling == "uint8_antialias",
     )
 
 

@@ -16,7 +16,7 @@ from videomae_train.data.order import EpochOrder
 from videomae_train.data.views import SampleKey, Video, evaluation_views, finetune_views, pretrain_views
 from videomae_train.data.watch import decoding
 from videomae_train.errors import ConfigError, DecodeCause, DecodeError, TrainingError
-from videomae_train.types import Fault, PatchGrid
+from videomae_train.types import Crops, Fault, PatchGrid
 
 MaskSampler = Callable[[PatchGrid, np.random.Generator], np.ndarray]
 DecodeSampler = Callable[[np.ndarray, PatchGrid, np.random.Generator], np.ndarray]
@@ -30,7 +30,8 @@ T = TypeVar("T")
 class PretrainItem(NamedTuple):
     """All views of one video: clips uint8 (R, T, S, S, C) and tokens as in `types.PretrainBatch`.
 
-    visible int64 (R, V), hidden int64 (R, M), unscored int64 (R, U); as many in each view.
+    visible int64 (R, V), hidden int64 (R, M), unscored int64 (R, U); as many in each view. With crops, clips are whole
+    frames, see `views.Views`.
     """
 
     clips: Tensor
@@ -39,15 +40,18 @@ class PretrainItem(NamedTuple):
     unscored: Tensor
     sample_id: int
     faults: tuple[Fault, ...]
+    crops: Crops | None
 
 
 class LabeledItem(NamedTuple):
-    """All views of one video and its class: clips uint8 (R, T, S, S, C)."""
+    """All views of one video and its class; clips, crops and boxes as in `views.Views`."""
 
     clips: Tensor
     label: int
     sample_id: int
     faults: tuple[Fault, ...]
+    crops: Crops | None
+    erase_boxes: Tensor | None
 
 
 class EvaluationItem(NamedTuple):
@@ -70,6 +74,9 @@ class PretrainDataset(Dataset[PretrainItem]):
         decode_sampler: Chooses int64 (M + U,), the tokens to predict, M hidden ones and U visible ones each time.
         grid: Patch grid of a clip.
         passed_by: Videos that are taken for unreadable without trying, see `passed_by.PassedBy`.
+
+    Raises:
+        ConfigError: A video has no frame rate and the options count in seconds.
     """
 
     def __init__(
@@ -83,6 +90,7 @@ class PretrainDataset(Dataset[PretrainItem]):
         grid: PatchGrid,
         passed_by: Mapping[int, Fault] = NOTHING,
     ) -> None:
+        check_pace(selection, options)
         self.selection = selection
         self.videos = _TrainingVideos(selection, order, passed_by)
         self.order = order
@@ -99,15 +107,15 @@ class PretrainDataset(Dataset[PretrainItem]):
             ShardError: A shard does not hold what the index says.
             TrainingError: Neither the video nor its alternates can be read.
         """
-        clips, key, faults = self.videos.first_readable(
+        views, key, faults = self.videos.first_readable(
             position, lambda video, key: pretrain_views(video, self.options, key, self._stride(key.sample_id))
         )
-        masks = [self.mask_sampler(self.grid, key.rng(view, "mask")) for view in range(len(clips))]
+        masks = [self.mask_sampler(self.grid, key.rng(view, "mask")) for view in range(self.options.views)]
         decoded = [
             self.decode_sampler(mask, self.grid, key.rng(view, "decode")) for view, mask in enumerate(masks)
         ]
         return PretrainItem(
-            clips=clips,
+            clips=views.clips,
             visible=torch.from_numpy(np.stack([np.flatnonzero(~mask) for mask in masks])),
             hidden=torch.from_numpy(np.stack([d[mask[d]] for d, mask in zip(decoded, masks, strict=True)])),
             unscored=torch.from_numpy(
@@ -115,9 +123,10 @@ class PretrainDataset(Dataset[PretrainItem]):
             ),
             sample_id=key.sample_id,
             faults=faults,
+            crops=views.crops,
         )
 
-    def _stride(self, sample_id: int) -> int:
+    def _stride(self, sample_id: int) -> int | None:
         return self.strides[self.selection.dataset.set_name(sample_id)]
 
 
@@ -131,7 +140,7 @@ class FinetuneDataset(Dataset[LabeledItem]):
         passed_by: Videos that are taken for unreadable without trying, see `passed_by.PassedBy`.
 
     Raises:
-        ConfigError: A video has no label.
+        ConfigError: A video has no label, or no frame rate where the options count in seconds.
     """
 
     def __init__(
@@ -143,6 +152,7 @@ class FinetuneDataset(Dataset[LabeledItem]):
         passed_by: Mapping[int, Fault] = NOTHING,
     ) -> None:
         selection.check_labelled()
+        check_pace(selection, options)
         self.selection = selection
         self.videos = _TrainingVideos(selection, order, passed_by)
         self.order = order
@@ -155,10 +165,17 @@ class FinetuneDataset(Dataset[LabeledItem]):
             ShardError: A shard does not hold what the index says.
             TrainingError: Neither the video nor its alternates can be read.
         """
-        clips, key, faults = self.videos.first_readable(
+        views, key, faults = self.videos.first_readable(
             position, lambda video, key: finetune_views(video, self.options, key)
         )
-        return LabeledItem(clips, int(self.selection.dataset.labels[key.sample_id]), key.sample_id, faults)
+        return LabeledItem(
+            clips=views.clips,
+            label=int(self.selection.dataset.labels[key.sample_id]),
+            sample_id=key.sample_id,
+            faults=faults,
+            crops=views.crops,
+            erase_boxes=views.erase_boxes,
+        )
 
 
 class EvaluationDataset(Dataset[EvaluationItem]):
@@ -171,20 +188,14 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         world: Number of ranks; together they hold each video once, without padding, so that one may be empty.
 
     Raises:
-        ConfigError: A video has no label, or the views contradict each other.
+        ConfigError: A video has no label, or no frame rate where the options count in seconds.
     """
 
     def __init__(
         self, selection: Selection, options: EvaluationDataOptions, *, rank: int = 0, world: int = 1
     ) -> None:
         selection.check_labelled()
-        if options.windows == "middle_dense" and options.num_clips != 1:
-            raise ConfigError(
-                where="data.num_clips",
-                came=f"{options.num_clips} clips with windows=middle_dense",
-                expected="one clip from the middle",
-                todo="Set num_clips=1 or windows=spread.",
-            )
+        check_pace(selection, options)
         self.selection = selection
         self.options = options
         self.sample_ids = selection.sample_ids[rank::world]
@@ -212,6 +223,24 @@ class EvaluationDataset(Dataset[EvaluationItem]):
     def _no_clips(self) -> Tensor:
         views, size = self.options.num_clips * self.options.num_crops, self.options.size
         return torch.empty((0, views, self.options.num_frames, size, size, 3), dtype=torch.uint8)
+
+
+def check_pace(
+    selection: Selection, options: PretrainDataOptions | FinetuneDataOptions | EvaluationDataOptions
+) -> None:
+    """Refuse videos without a frame rate where a clip's frames are so many seconds apart.
+
+    Raises:
+        ConfigError: There are such videos.
+    """
+    unknown = selection.sample_ids[selection.dataset.fps[selection.sample_ids] <= 0]
+    if options.frame_interval_sec is not None and len(unknown):
+        raise ConfigError(
+            where=f"data.frame_interval_sec={options.frame_interval_sec}",
+            came=f"{len(unknown)} videos of unknown rate, such as {selection.dataset.where(int(unknown[0]))}",
+            expected="frames per second of each video in the index",
+            todo="Give data.stride in frames instead, or pack files that state their rate.",
+        )
 
 
 class _TrainingVideos:
@@ -262,6 +291,7 @@ def _read_video(selection: Selection, sample_id: int) -> Video:
     return Video(
         content=dataset.read_bytes(sample_id),
         num_frames=int(dataset.num_frames[sample_id]),
+        fps=float(dataset.fps[sample_id]),
         where=dataset.where(sample_id),
     )
 

@@ -118,6 +118,11 @@ class PackedDataset:
         return ""
 
     @cached_property
+    def fps(self) -> np.ndarray:
+        """float32 (num_videos,): average frames per second of each video, 0 where the file states none."""
+        return self._column("fps")
+
+    @cached_property
     def _ranges(self) -> tuple[np.ndarray, np.ndarray]:
         return self._column("offset"), self._column("size")
 

@@ -66,6 +66,11 @@ class JoinedDataset:
         """int32 (num_videos,): frames of each video."""
         return np.concatenate([dataset.num_frames for dataset in self._sets])
 
+    @cached_property
+    def fps(self) -> np.ndarray:
+        """float32 (num_videos,): average frames per second of each video, 0 where the file states none."""
+        return np.concatenate([dataset.fps for dataset in self._sets])
+
     def set_name(self, sample_id: int) -> str:
         """Name the set of a video."""
         return self._find(sample_id)[0]

@@ -21,13 +21,14 @@ from videomae_train.data.datasets import (
     LabeledItem,
     PretrainItem,
 )
+from videomae_train.data.device_crops import join_frames
 from videomae_train.data.index import Selection
 from videomae_train.data.options import LoaderOptions
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.data.watch import DecodingBoard
 from videomae_train.data.worker_deaths import WorkerDeaths
 from videomae_train.errors import VideoMAETrainError
-from videomae_train.types import EvaluationBatch, Fault, LabeledBatch, PretrainBatch
+from videomae_train.types import Crops, EvaluationBatch, Fault, LabeledBatch, PretrainBatch
 
 _DYING_SEC = 2.0
 
@@ -44,6 +45,7 @@ def collate_pretrain(items: Sequence[PretrainItem]) -> PretrainBatch:
         unscored_idx=torch.cat([item.unscored for item in items]),
         sample_ids=_per_view([item.sample_id for item in items], items),
         faults=_join_faults(items),
+        crops=_join_crops(items),
     )
 
 
@@ -54,6 +56,8 @@ def collate_labeled(items: Sequence[LabeledItem]) -> LabeledBatch:
         labels=_per_view([item.label for item in items], items),
         sample_ids=_per_view([item.sample_id for item in items], items),
         faults=_join_faults(items),
+        erase_boxes=_join_erase_boxes(items),
+        crops=_join_crops(items),
     )
 
 
@@ -72,13 +76,31 @@ _AnyItem = PretrainItem | LabeledItem | EvaluationItem
 
 
 def _join_clips(items: Sequence[PretrainItem] | Sequence[LabeledItem]) -> Tensor:
-    """Join (R, T, S, S, C) clips to (B, T, C, S, S), a view of (B, T, S, S, C) memory."""
-    return torch.cat([item.clips for item in items]).permute(0, 1, 4, 2, 3)
+    """Join (R, T, S, S, C) clips to (B, T, C, S, S), a view of (B, T, S, S, C) memory; whole frames alike."""
+    return join_frames([item.clips for item in items]).permute(0, 1, 4, 2, 3)
+
+
+def _join_crops(items: Sequence[PretrainItem] | Sequence[LabeledItem]) -> Crops | None:
+    crops = [item.crops for item in items if item.crops is not None]
+    if not crops:
+        return None
+    return Crops(torch.cat([each.boxes for each in crops]), torch.cat([each.flips for each in crops]))
+
+
+def _join_erase_boxes(items: Sequence[LabeledItem]) -> Tensor | None:
+    boxes = [item.erase_boxes for item in items if item.erase_boxes is not None]
+    return torch.cat(boxes) if boxes else None
 
 
 def _per_view(values: Sequence[int], items: Sequence[_AnyItem]) -> Tensor:
-    """Repeat one value per item as often as its clips have rows; int64."""
-    return torch.tensor(values).repeat_interleave(torch.tensor([len(item.clips) for item in items]))
+    """Repeat one value per item as often as it has views; int64."""
+    return torch.tensor(values).repeat_interleave(torch.tensor([_num_views(item) for item in items]))
+
+
+def _num_views(item: _AnyItem) -> int:
+    # Views that share their frames are told apart by their boxes.
+    shared = None if isinstance(item, EvaluationItem) else item.crops
+    return len(item.clips) if shared is None else len(shared.boxes)
 
 
 def _join_faults(items: Sequence[_AnyItem]) -> tuple[Fault, ...]:

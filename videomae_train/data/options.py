@@ -7,9 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from videomae_train.data.randaugment import PUBLISHED, is_randaugment
 from videomae_train.data.reading import StorageOptions
-from videomae_train.data.transforms import CropKind
+from videomae_train.data.transforms import CropKind, Resampling
 from videomae_train.errors import ConfigError
+
+CropPlace = Literal["cpu", "device"]
+TrainingWindows = Literal["dense", "strided", "uniform", "uniform_v1"]
+TestWindows = Literal["spread", "interleaved", "middle_dense", "middle_strided", "middle_uniform"]
+
+# Windows that span the whole video, whatever its length.
+_WITHOUT_PACE = ("uniform", "uniform_v1", "interleaved", "middle_uniform")
 
 
 @dataclass(frozen=True)
@@ -19,12 +27,12 @@ class SetOptions:
     Attributes:
         path: Folder or URL of the packed data set.
         selection: "all", or split and part such as "split1/train".
-        stride: Frames of the video from one frame of the clip to the next.
+        stride: Frames of the video from one frame of the clip to the next; null where the run counts in seconds.
     """
 
     path: str | Path
     selection: str
-    stride: int
+    stride: int | None
 
 
 @dataclass(frozen=True)
@@ -35,33 +43,46 @@ class PretrainDataOptions:
         path: Folder or URL of the packed data set.
         selection: "all", or split and part such as "split1/train".
         num_frames: Frames of a clip.
-        stride: Frames of the video from one frame of the clip to the next.
-        sets: Name -> path, selection and stride, instead of the three above; the order of mentioning is without
-            meaning.
+        stride: Frames of the video from one frame of the clip to the next; null where `frame_interval_sec` says it.
+        frame_interval_sec: Seconds from one frame of the clip to the next, in all sets; by each video's average rate,
+            the nearest frame.
+        sets: Name -> path, selection and stride, instead of those above; the order of mentioning is without meaning.
         size: Side of a clip in pixels.
         views: Clips made of each decoded window, each with its own crop and mask.
+        view_jitter_frames: Largest distance between the starts of a video's views; so many frames more are decoded,
+            once. 0: all views show the same window (published).
         crop: How a view is cropped.
         flip: Mirror half of the views. Published: never for pretraining; wrong where left and right are
-        classes.
+            classes.
+        crop_on: Where crops are cut and resized: "cpu" in the loader's workers, "device" in one call for the whole
+            micro-batch, with the same pixels.
         shuffle_window_videos: Videos that are shuffled together; at least four global batches.
+
+    Raises:
+        ConfigError: Two options contradict each other.
     """
 
     path: str | Path | None
     selection: str | None
     num_frames: int
     stride: int | None
+    frame_interval_sec: float | None
     sets: Mapping[str, SetOptions] | None
     size: int
     views: int
+    view_jitter_frames: int
     crop: CropKind
     flip: bool
+    crop_on: CropPlace
     shuffle_window_videos: int
 
     def __post_init__(self) -> None:
-        """Refuse anything between one set and several."""
-        of_one = {"path": self.path, "selection": self.selection, "stride": self.stride}
+        """Refuse anything between one set and several, and a pace given twice or not at all."""
+        of_one = {"path": self.path, "selection": self.selection}
         given = [name for name, value in of_one.items() if value is not None]
-        if len(given) != (0 if self.sets else len(of_one)):
+        wanted = 0 if self.sets else len(of_one)
+        if len(given) != wanted or (self.sets and self.stride is not None):
+            given += ["stride"] * (self.stride is not None)
             raise ConfigError(
                 where="data.path, data.selection, data.stride, data.sets",
                 came=f"values of {', '.join(given) or 'none of the first three'}"
@@ -69,6 +90,11 @@ class PretrainDataOptions:
                 expected="either path, selection and stride, or sets which have their own",
                 todo="Give data.path=<folder> for one set; take data=hybrid for several.",
             )
+        for name, member in self.members.items():
+            _check_pace(
+                "strided", member.stride, self.frame_interval_sec, f"sets.{name}.stride" if name else "stride"
+            )
+        _check_jitter("strided", self.view_jitter_frames)
 
     @property
     def members(self) -> Mapping[str, SetOptions]:
@@ -77,7 +103,6 @@ class PretrainDataOptions:
             return self.sets
         assert self.path is not None
         assert self.selection is not None
-        assert self.stride is not None
         return {"": SetOptions(self.path, self.selection, self.stride)}
 
 
@@ -92,15 +117,28 @@ class FinetuneDataOptions:
         per_class: Train on so many videos of each class only; null takes all.
         per_class_seed: Decides which ones.
         num_frames: Frames of a clip.
-        stride: Frames of the video from one frame of the clip to the next; the dense window spans
-            num_frames * stride of them, both ends included.
+        windows: "dense": num_frames * stride frames at a random place, both ends included, which makes the published
+            spacing 64/15 for 16 frames at stride 4; "strided": exactly the stride; "uniform": a random frame of each of
+            num_frames equal parts of the whole video (TSN, published for Something-Something); "uniform_v1": the same,
+            but a video of fewer frames than the clip gives its first frame only (as VideoMAE; "uniform" as V2).
+            Validation takes the middle one of the same kind.
+        stride: Frames of the video from one frame of the clip to the next; null with uniform windows, or where
+            `frame_interval_sec` says it.
+        frame_interval_sec: Seconds from one frame of the clip to the next; by each video's average rate, the nearest
+            frame.
         size: Side of a clip in pixels.
         views: Clips made of each decoded window, each with its own augmentation (published: 2).
+        view_jitter_frames: As for pretraining; 0 with uniform windows.
         crop: How a view is cropped.
+        crop_resampling: "uint8_antialias", or "float_no_antialias" as published, whose clips are four times as large.
+        crop_on: As for pretraining.
         flip: Mirror half of the views; off where left and right are classes (Something-Something).
-        randaugment_num_ops: RandAugment operations on each view; 0 switches it off.
-        randaugment_magnitude: Their strength, 0..30.
+        randaugment: timm's notation of the operations on each view's whole frames; null switches them off.
+        erase_probability: Share of clips that have a random box filled with noise, in [0, 1].
         shuffle_window_videos: Videos that are shuffled together; at least four global batches.
+
+    Raises:
+        ConfigError: Two options contradict each other, or one is out of range.
     """
 
     path: str | Path
@@ -109,14 +147,32 @@ class FinetuneDataOptions:
     per_class: int | None
     per_class_seed: int
     num_frames: int
-    stride: int
+    windows: TrainingWindows
+    stride: int | None
+    frame_interval_sec: float | None
     size: int
     views: int
+    view_jitter_frames: int
     crop: CropKind
+    crop_resampling: Resampling
+    crop_on: CropPlace
     flip: bool
-    randaugment_num_ops: int
-    randaugment_magnitude: int
+    randaugment: str | None
+    erase_probability: float
     shuffle_window_videos: int
+
+    def __post_init__(self) -> None:
+        """Check what one field alone cannot show."""
+        _check_pace(self.windows, self.stride, self.frame_interval_sec)
+        _check_jitter(self.windows, self.view_jitter_frames)
+        if self.randaugment is not None and not is_randaugment(self.randaugment):
+            raise _error(
+                "randaugment", repr(self.randaugment), f"timm's notation such as {PUBLISHED}, or null"
+            )
+        if not 0.0 <= self.erase_probability <= 1.0:
+            raise _error(
+                "erase_probability", str(self.erase_probability), "a share in [0, 1] (published: 0.25)"
+            )
 
 
 @dataclass(frozen=True)
@@ -127,23 +183,68 @@ class EvaluationDataOptions:
         path: Folder or URL of the packed data set.
         selection: The videos to score, such as "split1/test".
         num_frames: Frames of a clip.
-        stride: Frames of the video from one frame of the clip to the next.
+        windows: "spread": clips evenly from the first to the last frame (published test mode); "interleaved": clips
+            that each span the whole video and take its frames in turn (published for Something-Something);
+            "middle_dense", "middle_strided", "middle_uniform": one clip, the middle one of that fine-tuning window
+            (published validation).
+        stride: Frames of the video from one frame of the clip to the next; null with windows that span the whole video,
+            or where `frame_interval_sec` says it.
+        frame_interval_sec: Seconds from one frame of the clip to the next; by each video's average rate, the nearest
+            frame.
         size: Side of a clip in pixels.
-        windows: "spread": clips evenly from the first to the last frame (published test mode);
-        "middle_dense": one
-            clip from the middle, spaced as in fine-tuning (published validation).
-        num_clips: Clips of each video; 1 with "middle_dense".
+        num_clips: Clips of each video; 1 with the middle windows.
         num_crops: Square crops of each clip along the longer side.
+        antialias: Shrink pictures with an antialiasing filter; the published code (cv2) does without.
+
+    Raises:
+        ConfigError: Two options contradict each other.
     """
 
     path: str | Path
     selection: str
     num_frames: int
-    stride: int
+    windows: TestWindows
+    stride: int | None
+    frame_interval_sec: float | None
     size: int
-    windows: Literal["spread", "middle_dense"]
     num_clips: int
     num_crops: int
+    antialias: bool
+
+    def __post_init__(self) -> None:
+        """Check what one field alone cannot show."""
+        _check_pace(self.windows, self.stride, self.frame_interval_sec)
+        if self.windows.startswith("middle") and self.num_clips != 1:
+            raise _error(
+                "num_clips", f"{self.num_clips} clips with windows={self.windows}", "one clip from the middle",
+                "Set num_clips=1 or windows=spread.",
+            )  # fmt: skip
+
+
+def _check_pace(windows: str, stride: int | None, interval_sec: float | None, field: str = "stride") -> None:
+    """Refuse a pace given twice, not at all, or to windows that have none."""
+    given = {"stride": stride, "frame_interval_sec": interval_sec}
+    came = ", ".join(f"{name}={'null' if value is None else value}" for name, value in given.items())
+    if windows in _WITHOUT_PACE:
+        if stride is not None or interval_sec is not None:
+            raise _error(
+                field, f"{came} with windows={windows}", "null for both: the clip spans the whole video"
+            )
+    elif (stride is None) == (interval_sec is None):
+        raise _error(field, came, "either frames or seconds between the frames of a clip")
+    elif (stride is not None and stride <= 0) or (interval_sec is not None and interval_sec <= 0):
+        raise _error(field, came, "a number above 0")
+
+
+def _check_jitter(windows: str, jitter: int) -> None:
+    if jitter < 0 or (jitter > 0 and windows in _WITHOUT_PACE):
+        raise _error(
+            "view_jitter_frames", f"{jitter} with windows={windows}", "0 or more frames, 0 if uniform"
+        )
+
+
+def _error(name: str, came: str, expected: str, todo: str = "Change one of them.") -> ConfigError:
+    return ConfigError(where=f"data.{name}", came=came, expected=expected, todo=todo)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Crops, flips and colours: boxes are drawn by pure functions, pixels are moved by torchvision.
+"""Crops and flips: boxes are drawn by pure functions, pixels are moved by torchvision.
 
 A clip is a uint8 tensor (T, C, H, W) that views memory laid out (T, H, W, C), as the decoder writes it:
 torchvision's resize takes its fast path on it, three times as quick as on the contiguous layout, and needs
@@ -7,18 +7,18 @@ no copy before.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import v2 as transforms_v2
 from torchvision.transforms.v2 import functional as F
 
-from videomae_train.randomness import KeyPart, seeded_scope
-
 CropKind = Literal["multi_scale_corner", "random_resized", "centre"]
+Resampling = Literal["uint8_antialias", "float_no_antialias"]
 
 _CORNER_CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 # Offsets of a corner crop, in quarters of the free room (down, right): corners, centre, edge centres,
@@ -93,15 +93,32 @@ def sample_resized_crop(
     Returns:
         The first of 10 tries that fits, else the largest centred box with an allowed ratio.
     """
-    for _ in range(10):
-        target = height * width * rng.uniform(*area)
-        shape = float(np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1]))))
-        crop_width, crop_height = round((target * shape) ** 0.5), round((target / shape) ** 0.5)
+    for crop_width, crop_height in random_sizes(height, width, rng, area=area, ratio=ratio):
         if 0 < crop_width <= width and 0 < crop_height <= height:
             top = int(rng.integers(height - crop_height + 1))
             left = int(rng.integers(width - crop_width + 1))
             return Box(top, left, crop_height, crop_width)
     return _centre_box(height, width, ratio)
+
+
+def random_sizes(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    *,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+) -> Iterator[tuple[int, int]]:
+    """Draw the sizes that a random box tries, up to 10, each when it is asked for.
+
+    Yields:
+        Width and height in pixels, not necessarily inside the picture; area uniform, shape (width / height)
+        log-uniform.
+    """
+    for _ in range(10):
+        target = height * width * rng.uniform(*area)
+        shape = float(np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1]))))
+        yield round((target * shape) ** 0.5), round((target / shape) ** 0.5)
 
 
 def _centre_box(height: int, width: int, ratio: tuple[float, float]) -> Box:
@@ -110,27 +127,30 @@ def _centre_box(height: int, width: int, ratio: tuple[float, float]) -> Box:
     return Box((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
 
 
-def crop_and_resize(clip: Tensor, box: Box, size: int) -> Tensor:
-    """Cut a box and resize it, bilinear and antialiased as PIL does (mean difference 0.01 of 255).
+def crop_and_resize(clip: Tensor, box: Box, size: int, resampling: Resampling = "uint8_antialias") -> Tensor:
+    """Cut a box and resize it.
+
+    "uint8_antialias" is bilinear and antialiased as PIL does (mean difference 0.01 of 255): the published pretraining
+    crop. "float_no_antialias" is bilinear between the four nearest pixels and rounds nothing: the published fine-tuning
+    crop, which works on normalised pixels; interpolation and normalisation are linear, so that their order does not
+    matter.
 
     Args:
         clip: uint8 (T, C, H, W).
         box: The part to keep.
         size: Side of the result in pixels.
+        resampling: Filter and type of the result.
 
     Returns:
-        uint8 (T, C, size, size), a view of (T, size, size, C) memory.
+        uint8, or float32 of 0..255, (T, C, size, size), a view of (T, size, size, C) memory.
     """
-    resized = F.resized_crop(
-        clip,
-        box.top,
-        box.left,
-        box.height,
-        box.width,
-        [size, size],
-        InterpolationMode.BILINEAR,
-        antialias=True,
-    )
+    cut = F.crop(clip, *box)
+    if resampling == "float_no_antialias":
+        resized = interpolate(
+            cut.float(), (size, size), mode="bilinear", align_corners=False, antialias=False
+        )
+    else:
+        resized = F.resize(cut, [size, size], InterpolationMode.BILINEAR, antialias=True)
     return resized.contiguous(memory_format=torch.channels_last)
 
 
@@ -139,37 +159,16 @@ def flip_clip(clip: Tensor) -> Tensor:
     return clip.flip(-1).contiguous(memory_format=torch.channels_last)
 
 
-def augment_colours_and_shape(clip: Tensor, num_ops: int, magnitude: int, *key: KeyPart) -> Tensor:
-    """Apply torchvision's RandAugment, one draw for the whole clip.
-
-    Args:
-        clip: uint8 (T, C, H, W).
-        num_ops: Operations one after the other; 0 leaves the clip as it is.
-        magnitude: Strength, 0..30 (torchvision's scale; 21 is the published m7 of 10).
-        key: What the draw is about; the global generators are seeded from it inside only.
-
-    Returns:
-        uint8 (T, C, H, W); uncovered borders are mid-grey.
-    """
-    if num_ops == 0:
-        return clip
-    augment = transforms_v2.RandAugment(
-        num_ops, magnitude, interpolation=InterpolationMode.BILINEAR, fill=[128.0, 128.0, 128.0]
-    )
-    with seeded_scope(*key):
-        return augment(clip)
-
-
-def crop_views(clip: Tensor, size: int, num_crops: int) -> Tensor:
+def crop_views(clip: Tensor, size: int, num_crops: int, *, antialias: bool = True) -> Tensor:
     """Resize the short side to `size` and cut square crops spread along the long side, for evaluation.
 
-    One crop is the centre; three are both ends and the centre (VideoMAE, official test mode; that resizes
-    without antialiasing).
+    One crop is the centre; three are both ends and the centre (VideoMAE, official test mode).
 
     Args:
         clip: uint8 (T, C, H, W).
         size: Side of a crop in pixels.
         num_crops: Crops along the longer side, at least 1.
+        antialias: False as published (cv2).
 
     Returns:
         uint8 (num_crops, T, C, size, size).
@@ -177,7 +176,7 @@ def crop_views(clip: Tensor, size: int, num_crops: int) -> Tensor:
     height, width = clip.shape[-2:]
     short = min(height, width)
     resized_height, resized_width = int(height * size / short), int(width * size / short)
-    resized = F.resize(clip, [resized_height, resized_width], InterpolationMode.BILINEAR, antialias=True)
+    resized = F.resize(clip, [resized_height, resized_width], InterpolationMode.BILINEAR, antialias=antialias)
     room = max(resized_height, resized_width) - size
     starts = [room // 2] if num_crops == 1 else [int(k * room / (num_crops - 1)) for k in range(num_crops)]
     dim = -2 if resized_height > resized_width else -1

@@ -36,6 +36,11 @@ class VideoTable(Protocol):
         """int32 (num_videos,): frames of each video."""
         ...
 
+    @cached_property
+    def fps(self) -> np.ndarray:
+        """float32 (num_videos,): average frames per second of each video, 0 where the file states none."""
+        ...
+
     def set_name(self, sample_id: int) -> str:
         """Name the set of a video; "" where there is only one."""
         ...

@@ -121,7 +121,7 @@ class PatchEmbed(nn.Module):
         return (patches.to(self.pixel_mean.dtype) / 255.0 - self.pixel_mean) / self.pixel_std
 
     def normalise_clips(self, clips: Tensor) -> Tensor:
-        """Normalise whole clips: uint8 (B, T, C, H, W) of 0..255 into the weights' floating type, same shape."""
+        """Normalise whole clips: (B, T, C, H, W) of 0..255, uint8 or float, into the weights' type, same shape."""
         channels = clips.shape[2]  # fastest in a patch, so the first values are one of each
         mean, std = (values[:channels].view(-1, 1, 1) for values in (self.pixel_mean, self.pixel_std))
         return (clips.to(mean.dtype) / 255.0 - mean) / std

@@ -10,6 +10,7 @@ from timm.data.mixup import Mixup
 from timm.loss.cross_entropy import SoftTargetCrossEntropy
 from torch import Tensor
 
+from videomae_train.data.erasing import erase_boxes
 from videomae_train.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_train.types import LabeledBatch, PretrainBatch
 
@@ -74,13 +75,13 @@ class ClassificationTask:
 
     def loss(self, batch: LabeledBatch) -> Tensor:
         """Cross-entropy against mixed soft labels, or against smoothed ones without mixing."""
-        if self._mix is None:
-            logits = self.model.classify(batch.clips)
-            return F.cross_entropy(
-                logits.float(), batch.labels, label_smoothing=self._options.label_smoothing
-            )
         # The model's own mean and deviation: scores are taken with them too.
         pixels = self.model.encoder.patch_embed.normalise_clips(batch.clips)
+        if batch.erase_boxes is not None:
+            pixels = erase_boxes(pixels, batch.erase_boxes)
+        if self._mix is None:
+            logits = self.model(pixels).logits.float()
+            return F.cross_entropy(logits, batch.labels, label_smoothing=self._options.label_smoothing)
         # timm mixes (B, C, H, W): frames folded into channels give all frames of a clip the same box.
         mixed, targets = self._mix(pixels.flatten(1, 2), batch.labels)
         return SoftTargetCrossEntropy()(self.model(mixed.view(pixels.shape)).logits.float(), targets)
