@@ -5,7 +5,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format wheel bench soak clean
+.PHONY: help install demo test test-all test-cluster check format wheel bench soak clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,10 @@ test: install  ## Run the quick tests
 test-all: install  ## Run all tests, the slow ones too
 	$(RUN)/pytest
 
+test-cluster: install  ## Run the tests on a real two-node Slurm, started on loopback and stopped again
+	$(RUN)/python tests/cluster/slurm_daemons.py $(if $(VIDEOMAE_CLUSTER_INSTALL),--install)
+	VIDEOMAE_TEST_CLUSTER=1 $(RUN)/pytest tests/cluster
+
 check: install  ## Lint, format check, types, and uv.lock in step with pyproject.toml
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check
@@ -48,9 +52,10 @@ wheel: install  ## Build the wheel into dist/
 bench: install  ## Measure the training step on this machine
 	$(RUN)/python scripts/bench_step.py
 
-soak: install  ## Kill packing 20 times at random moments and compare the shards (about 6 minutes)
+soak: install  ## Kill packing, training and saves at random moments and compare with what was left alone (about 20 minutes)
 	$(RUN)/python scripts/soak_pack.py --kills 20 --videos 120
 	$(RUN)/python scripts/soak_decode.py --decodes 10000
+	$(RUN)/python scripts/soak_train.py --runs 20 --saves 100
 
 clean:  ## Remove what was built, run or installed here
 	rm -rf .venv dist build demo .pytest_cache .ruff_cache

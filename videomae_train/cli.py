@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from videomae_train.errors import VideoMAETrainError
+from videomae_train.training.requeue import ignore_warnings_outside_training
 
 _HYDRA = {"ignore_unknown_options": True, "help_option_names": []}
 
@@ -42,6 +43,7 @@ def videomae() -> None:
 
 
 def _run_hydra(verb: str, overrides: tuple[str, ...]) -> None:
+    ignore_warnings_outside_training()  # before the imports, which take seconds
     from videomae_train.commands.hydra_verbs import run_hydra_verb
 
     run_hydra_verb(verb, overrides)

@@ -1,5 +1,7 @@
 """What is counted without computing equals what computing shows; the sums are the sums."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -122,3 +124,18 @@ def test_sums__weights_gradients_moments_clips_activations() -> None:
 def test_device__has_a_rate() -> None:
     device = measure_device("cpu", bf16=False, memory_bytes=1, seconds=0.0)
     assert device.matmul_flops_per_sec > 1e8
+
+
+def test_count_pass__leaves_a_process_able_to_fork_children_that_train() -> None:
+    program = """
+import os, torch
+from videomae_train.config.estimates import count_pass
+layer = lambda: torch.nn.Linear(4, 4)
+count_pass(layer, lambda layer: layer(torch.ones(2, 4)).sum(), bf16=False)
+child = os.fork()
+if child:
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+torch.ones(2, requires_grad=True).sum().backward()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from videomae_train.model import (
     VideoMAEModel,
     read_config,
 )
-from videomae_train.training.checkpoints import newest_checkpoint
+from videomae_train.training.checkpoint_files import newest_checkpoint
 
 SMALL_MODEL = VideoMAEConfig(
     image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=1, num_attention_heads=2,

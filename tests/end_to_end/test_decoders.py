@@ -76,7 +76,7 @@ def test_loss__is_the_mean_over_what_is_hidden_and_decoded(
     assert config.masking.counts(config.model.grid) == (48, CHOICES[decode])
     hidden = [sorted(set(range(64)) - set(visible)) for visible in batch.visible_idx.tolist()]
     assert all(set(ours) <= set(all_) for ours, all_ in zip(batch.hidden_idx.tolist(), hidden, strict=True))
-    task = build.reconstruction_task(config)
+    task = build.reconstruction_task(config, build.pretraining_model(config)[0])
     task.model.double()
     decoded = [set(tokens) for tokens in batch.hidden_idx.tolist()]
     scored = [[token for token in clip if token in decoded[place]] for place, clip in enumerate(hidden)]
@@ -100,8 +100,9 @@ def test_running_cells__leave_a_published_pattern_in(packed_motions: Path) -> No
 def test_running_cells__train_on_v2s_loss_exactly(mask: str, ratio: float, packed_motions: Path) -> None:
     given = [f"masking={mask}", "masking/decode=running_cell", f"masking.decode.ratio={ratio}"]
     config = load(packed_motions, *given)
-    batch, task = first_batch(config), build.reconstruction_task(config)
-    model = task.model.double()
+    batch, (model, _) = first_batch(config), build.pretraining_model(config)
+    task = build.reconstruction_task(config, model)
+    model.double()
     assert batch.unscored_idx.shape == (3, round(16 * (1 - ratio)))
     torch.nn.init.normal_(model.decoder.head.weight)  # predictions that differ from token to token
     decoded_idx = torch.cat([batch.hidden_idx, batch.unscored_idx], dim=1).sort(dim=1).values
@@ -143,7 +144,7 @@ def test_choices_that_cannot_be__are_refused_before_training(
 
 @pytest.mark.parametrize("start", ["weights", "scratch"])
 def test_models__are_trained_in_training_mode(start: str, packed_motions: Path, tmp_path: Path) -> None:
-    pretraining = build.reconstruction_task(load(packed_motions)).model
+    pretraining, _ = build.pretraining_model(load(packed_motions))
     assert pretraining.training
     pretraining.save_pretrained(tmp_path / "w")
     source = f"weights={tmp_path / 'w'}" if start == "weights" else "model=tiny"

@@ -10,7 +10,7 @@ from command_line import QUICK, SMALL, videomae
 from PIL import Image
 
 from videomae_train.model import load_classifier, load_pretraining_model
-from videomae_train.training.checkpoints import newest_checkpoint
+from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.records import read_metric
 
 
@@ -45,24 +45,6 @@ def test_pretrain__a_run_is_not_overwritten(
     arguments = ["model=tiny", *SMALL, *QUICK, f"data.path={packed_motions}", f"run={pretrained}"]
     assert videomae("pretrain", *arguments) == 2
     assert "holds a run already" in capsys.readouterr().err
-
-
-def test_pretrain__interrupted_and_resumed_ends_in_the_same_weights(
-    pretrained: Path, packed_motions: Path, tmp_path: Path
-) -> None:
-    path = [f"data.path={packed_motions}", "data.selection=split/train", f"run={tmp_path / 'run'}"]
-    arguments = ["model=tiny", *SMALL, *QUICK, *path, "data.views=2", "resume=auto"]
-    # The first attempt ends after a checkpoint at step 3 for want of a file: every later read fails.
-    hidden = tmp_path / "hidden"
-    stops_at = "trainer.checkpoint_every_steps=3"
-    assert videomae("pretrain", *arguments, stops_at) == 0
-    final = tmp_path / "run" / "checkpoints" / "step-00000006.ckpt"
-    final.rename(hidden)
-    assert videomae("pretrain", *arguments, stops_at) == 0
-    ours = torch.load(final, weights_only=True)["state_dict"]
-    theirs = load_pretraining_model(pretrained / "weights").state_dict()
-    for name, tensor in theirs.items():
-        assert torch.equal(ours[f"model.{name}"], tensor), name
 
 
 def test_finetune_and_evaluate__end_in_a_score_on_every_video(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from videomae_train.model import (
     folders,
     load_classifier,
     load_pretraining_model,
+    pretraining_from_pretrained,
     read_config,
     save_weights_folder,
 )
@@ -182,6 +184,37 @@ def test_fine_tuning__with_another_encoder_is_refused(pretrained: Path) -> None:
     config = read_config(pretrained).with_labels(3)
     with pytest.raises(ConfigError, match="num_attention_heads 2"):
         classifier_from_pretrained(pretrained, replace(config, num_attention_heads=2))
+
+
+def test_pretraining_goes_on__from_every_tensor(pretrained: Path) -> None:
+    theirs = load_pretraining_model(pretrained)
+    wanted = replace(read_config(pretrained), norm_pix_loss=False)
+    model, report = pretraining_from_pretrained(pretrained, wanted)
+    assert model.training
+    assert not model.config.norm_pix_loss  # what is predicted is the recipe's choice
+    assert set(report.names(Fate.PLACED)) == set(theirs.state_dict())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[name]), name
+
+
+def test_pretraining_goes_on__on_longer_clips_with_resampled_positions(pretrained: Path) -> None:
+    config = read_config(pretrained)
+    model, _ = pretraining_from_pretrained(pretrained, replace(config, num_frames=8))
+    assert model.config.trained_grid == config.grid
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": 96}, {"decoder_num_hidden_layers": 1}, {"decoder_kind": "cross"}]
+)
+def test_pretraining_goes_on__not_in_another_architecture(pretrained: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"model: {next(iter(change))}"):
+        pretraining_from_pretrained(pretrained, replace(read_config(pretrained), **change))
+
+
+def test_pretraining_goes_on__not_from_a_classifier(config: VideoMAEConfig, tmp_path: Path) -> None:
+    VideoMAEForVideoClassification(config.with_labels(3)).save_pretrained(tmp_path / "c")
+    with pytest.raises(CheckpointError, match="expected a VideoMAEForPreTraining"):
+        pretraining_from_pretrained(tmp_path / "c", config)
 
 
 def test_bare_encoder__comes_from_every_class(

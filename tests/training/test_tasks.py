@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+import torch._dynamo
+from stepping import CONFIG as PRETRAINING
+from stepping import make_batch
 from timm.data.mixup import Mixup
 from torch.nn import functional as F
 
-from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification, normalise_clips
-from videomae_train.training.tasks import ClassificationTask, MixOptions
+from videomae_train.model import (
+    VideoMAEConfig,
+    VideoMAEForPreTraining,
+    VideoMAEForVideoClassification,
+    normalise_clips,
+)
+from videomae_train.training.tasks import ClassificationTask, MixOptions, ReconstructionTask, Task
 from videomae_train.types import LabeledBatch
 
 CONFIG = VideoMAEConfig(
@@ -46,3 +58,68 @@ def test_mixing__does_so_too(model: VideoMAEForVideoClassification, monkeypatch:
     given = batch()
     loss = ClassificationTask(model, MixOptions(0.8, 0.0, 0.0), 3).loss(given)
     assert abs(loss - F.cross_entropy(logits_of(model, given), given.labels)) < 1e-6
+
+
+def gradients(task: Task, given: object) -> dict[str, torch.Tensor]:
+    task.model.zero_grad()
+    torch.manual_seed(0)
+    task.loss(given).backward()
+    return {name: p.grad for name, p in task.model.named_parameters() if p.grad is not None}
+
+
+def test_activation_checkpointing__gives_the_same_gradients() -> None:
+    """Drop path draws the same again in the second forward pass."""
+    model = VideoMAEForVideoClassification(
+        replace(CONFIG, drop_path_rate=0.5, num_hidden_layers=3).with_labels(3)
+    )
+    task, given = ClassificationTask(model.double().train(), MixOptions(0.0, 0.0, 0.1), 3), batch()
+    plain = {name: gradient.clone() for name, gradient in gradients(task, given).items()}
+    model.set_grad_checkpointing()
+    checkpointed = gradients(task, given)
+    assert plain.keys() == checkpointed.keys() == dict(model.named_parameters()).keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-12, atol=1e-15, msg=name)
+
+
+def test_activation_checkpointing__of_pretraining_gives_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    model = VideoMAEForPreTraining(PRETRAINING).double()
+    task, given = ReconstructionTask(model), make_batch(0, 2)
+    plain = {name: gradient.clone() for name, gradient in gradients(task, given).items()}
+    model.set_grad_checkpointing()
+    for name, gradient in gradients(task, given).items():
+        torch.testing.assert_close(gradient, plain[name], rtol=1e-12, atol=1e-15, msg=name)
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_pretraining__has_the_same_losses_gradients_and_names() -> None:
+    torch.manual_seed(0)
+    model = VideoMAEForPreTraining(replace(PRETRAINING, num_hidden_layers=1))
+    names = list(model.state_dict())
+    eager, compiled = ReconstructionTask(model), ReconstructionTask(model, compile=True)
+    for first in (0, 4):
+        given = make_batch(first, 4)
+        plain = {name: gradient.clone() for name, gradient in gradients(eager, given).items()}
+        torch.testing.assert_close(compiled.loss(given), eager.loss(given), rtol=1e-5, atol=1e-6)
+        for name, gradient in gradients(compiled, given).items():
+            torch.testing.assert_close(gradient, plain[name], rtol=1e-3, atol=1e-5, msg=name)
+    assert list(model.state_dict()) == names
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_classification__has_the_same_losses(model: VideoMAEForVideoClassification) -> None:
+    mix, given = MixOptions(0.8, 0.0, 0.1), batch()
+    losses = []
+    for compile in (False, True):
+        np.random.seed(0)  # mixup's draw
+        losses.append(ClassificationTask(model, mix, 3, compile).loss(given))
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-6)

@@ -19,6 +19,7 @@ from videomae_train.commands.demo_report import DemoResult, Trained, write_demo_
 from videomae_train.commands.pack import pack_with_progress
 from videomae_train.config import verbs
 from videomae_train.config.loader import compose_config, load_config
+from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
 from videomae_train.data.packing import PackOptions
 from videomae_train.data.sources import open_source
@@ -135,8 +136,8 @@ def _write_table(path: Path, videos: Sequence[Path]) -> None:
             writer.writerow([video.relative_to(path.parent).as_posix(), label, part])
 
 
-def _pretrain(out: Path, packed: Path, size: DemoSize, seed: int) -> verbs.TrainOutcome:
-    return verbs.pretrain(
+def _pretrain(out: Path, packed: Path, size: DemoSize, seed: int) -> TrainOutcome:
+    outcome = verbs.pretrain(
         configured(
             "pretrain",
             PretrainConfig,
@@ -148,6 +149,13 @@ def _pretrain(out: Path, packed: Path, size: DemoSize, seed: int) -> verbs.Train
             f"seed={seed}",
         )
     )
+    _stop_if_asked(outcome)
+    return outcome
+
+
+def _stop_if_asked(outcome: TrainOutcome) -> None:
+    if outcome.preempted_by is not None:
+        raise KeyboardInterrupt
 
 
 def _classify(
@@ -168,6 +176,7 @@ def _classify(
             f"seed={seed}",
         )
     )
+    _stop_if_asked(outcome)
     accuracy = verbs.evaluate(
         configured(
             "evaluate",

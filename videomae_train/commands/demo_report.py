@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.reconstruct import Pictures, picture_clip
-from videomae_train.config.verbs import TrainOutcome
 from videomae_train.data.decoding import decode_frames
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.sampling import middle_dense_window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -12,11 +13,25 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from videomae_train.config import verbs
-from videomae_train.config.loader import compose_config, load_config, run_composed, run_folder
+from videomae_train.config.loader import (
+    compose_config,
+    load_config,
+    names_only_a_run,
+    run_composed,
+    run_folder,
+    task_overrides,
+    validate_config,
+)
+from videomae_train.config.outcome import TrainOutcome
+from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.reconstruct import reconstruct
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
+from videomae_train.training.checkpoint_files import newest_checkpoint
+from videomae_train.training.preemption import exit_code_after
+from videomae_train.training.requeue import requeue_after
 
 Schema = TypeVar("Schema", bound=BaseModel)
+Training = TypeVar("Training", PretrainConfig, FinetuneConfig)
 
 
 def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
@@ -28,20 +43,22 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
     """
     if not any(argument.startswith("-") for argument in arguments):
         compose_config(verb, arguments)  # raises what Hydra's own command line would print less clearly
-    run_composed(verb, arguments, _JOBS[verb])
+    # A run that is gone on with by its folder alone keeps the .hydra folder of its own command.
+    alone = ["hydra.output_subdir=null"] if names_only_a_run(arguments) else []
+    run_composed(verb, [*arguments, *alone], _JOBS[verb])
 
 
 def _pretrain(mapping: DictConfig) -> None:
-    config = _load("pretrain", mapping, PretrainConfig)
+    config = _load_training("pretrain", mapping, PretrainConfig)
     _say(f"Masks: {config.masking.summary(config.model.grid)}")
     outcome = verbs.pretrain(config)
-    _say_trained(config.run, outcome)
+    _end_training(config.run, outcome)
 
 
 def _finetune(mapping: DictConfig) -> None:
-    config = _load("finetune", mapping, FinetuneConfig)
+    config = _load_training("finetune", mapping, FinetuneConfig)
     outcome = verbs.finetune(config)
-    _say_trained(config.run, outcome)
+    _end_training(config.run, outcome)
 
 
 def _evaluate(mapping: DictConfig) -> None:
@@ -80,7 +97,35 @@ def _load(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
     return load_config(verb, mapping, schema)
 
 
-def _say_trained(run: Path, outcome: verbs.TrainOutcome) -> None:
+def _load_training(verb: str, mapping: DictConfig, schema: type[Training]) -> Training:
+    """Load as `_load`; `run=<folder>` and nothing else loads what is recorded there, to go on with it."""
+    record = read_record(run_folder()) if names_only_a_run(task_overrides()) else None
+    if record is None:
+        return _load(verb, mapping, schema)
+    check_verb(run_folder(), verb, record)
+    return validate_config(verb, {**record.config, "run": str(run_folder()), "resume": "auto"}, schema)
+
+
+def _end_training(run: Path, outcome: TrainOutcome) -> None:
+    """Say what came of it; a run that a signal stopped ends the process with a code that says so, on rank 0."""
+    if outcome.preempted_by is None:
+        _say_trained(run, outcome)
+    elif rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+        checkpoint = newest_checkpoint(run / "checkpoints")
+        _say(
+            f"Stopped by {outcome.preempted_by} at step {outcome.steps}, checkpoint {checkpoint}.",
+            f"The same command with resume=auto goes on, and so does run={run} alone.",
+        )
+        if (job := requeue_after(outcome.preempted_by)) is not None:
+            _say(f"Slurm starts job {job} again.")
+        # Other ranks end well: Lightning kills a run in which one of those it started does not.
+        sys.exit(exit_code_after(outcome.preempted_by))
+
+
+def _say_trained(run: Path, outcome: TrainOutcome) -> None:
+    if outcome.was_finished:
+        _say(f"This run is finished: {outcome.steps} steps. Nothing was done.", f"Weights: {outcome.weights}")
+        return
     loss = f", loss {outcome.latest['train/loss']:.4f}" if outcome.latest else ""
     mean = f" (predicting the mean: {outcome.baselines['predict_mean']:.4f})" if outcome.baselines else ""
     _say(

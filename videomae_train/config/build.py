@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from videomae_train.config.micro_batch import initial_micro_batch
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
 from videomae_train.data.datasets import EvaluationDataset
@@ -25,13 +28,19 @@ from videomae_train.model import (
     VideoMAEForVideoClassification,
     WeightsReport,
     classifier_from_pretrained,
+    pretraining_from_pretrained,
 )
-from videomae_train.training.checkpoints import StepCheckpoint
+from videomae_train.training.agreement import Agreement
+from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
+from videomae_train.training.ledger import Ledger
 from videomae_train.training.module import StepOptions, SteppingModule
 from videomae_train.training.plan import StepPlan, plan_steps
+from videomae_train.training.preemption import StopRequest
 from videomae_train.training.progress import FaultList, StepProgress
+from videomae_train.training.records import LEDGER, RecordCut
 from videomae_train.training.tasks import ClassificationTask, ReconstructionTask, Task
 from videomae_train.training.trainer import build_trainer
+from videomae_train.training.watch import RankWatch
 
 DataModule = PretrainDataModule | FinetuneDataModule
 
@@ -50,7 +59,7 @@ def pretrain_data(config: PretrainConfig) -> PretrainDataModule:
         grid=config.model.grid,
         seed=config.seed,
         global_batch=config.optim.global_batch,
-        micro_batch=config.trainer.micro_batch,
+        micro_batch=initial_micro_batch(config),
         passed_by=PassedBy(config.run / PASSED_BY),
     )
 
@@ -62,7 +71,7 @@ def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
         config.loader,
         seed=config.seed,
         global_batch=config.optim.global_batch,
-        micro_batch=config.trainer.micro_batch,
+        micro_batch=initial_micro_batch(config),
         passed_by=PassedBy(config.run / PASSED_BY),
     )
 
@@ -73,7 +82,7 @@ def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
         config.optim.budget,
         num_videos=num_videos,
         global_batch=config.optim.global_batch,
-        micro_batch=config.trainer.micro_batch,
+        micro_batch=initial_micro_batch(config),
         world_size=config.trainer.world_size,
         base_lr=config.optim.base_lr,
         min_lr=config.optim.min_lr,
@@ -90,49 +99,93 @@ def classifier(
     return classifier_from_pretrained(config.weights, wanted)
 
 
-def reconstruction_task(config: PretrainConfig) -> ReconstructionTask:
-    """Make the pretraining model with its loss."""
-    return ReconstructionTask(VideoMAEForPreTraining(config.model))
+def pretraining_model(config: PretrainConfig) -> tuple[VideoMAEForPreTraining, WeightsReport | None]:
+    """Make the pretraining model, from weights (with the fate of every tensor) or from scratch (with None)."""
+    if config.init is None:
+        return VideoMAEForPreTraining(config.model), None
+    return pretraining_from_pretrained(config.init, config.model)
+
+
+def reconstruction_task(config: PretrainConfig, model: VideoMAEForPreTraining) -> ReconstructionTask:
+    """Make the pretraining loss."""
+    model.set_grad_checkpointing(config.trainer.activation_checkpointing)
+    return ReconstructionTask(model, config.trainer.compile)
 
 
 def classification_task(config: FinetuneConfig, model: VideoMAEForVideoClassification) -> ClassificationTask:
     """Make the classifier's loss; mixing wants an even micro-batch, since it pairs clips."""
-    if config.mix.mixes and config.trainer.micro_batch * config.data.views % 2:
+    if config.mix.mixes and initial_micro_batch(config) * config.data.views % 2:
         raise ConfigError(
             where="trainer.micro_batch",
-            came=f"{config.trainer.micro_batch} videos x {config.data.views} view(s) with mixup or cutmix",
+            came=f"{initial_micro_batch(config)} videos x {config.data.views} view(s) with mixup or cutmix",
             expected="an even number of clips",
             todo="Change trainer.micro_batch, or set mix.mixup_alpha=0 mix.cutmix_alpha=0.",
         )
-    return ClassificationTask(model, config.mix, model.config.num_labels)
+    model.set_grad_checkpointing(config.trainer.activation_checkpointing)
+    return ClassificationTask(model, config.mix, model.config.num_labels, config.trainer.compile)
 
 
 def module(config: TrainingConfig, task: Task, plan: StepPlan, data: DataModule) -> SteppingModule:
     """Join task, plan and data to what the trainer runs."""
     options = StepOptions(
-        config.seed, config.optim.clip_grad_norm, config.trainer.log_every_steps, config.max_fault_ratio
+        seed=config.seed,
+        update=config.update,
+        log_every_steps=config.trainer.log_every_steps,
+        max_fault_ratio=config.max_fault_ratio,
+        max_nonfinite_steps=config.trainer.max_nonfinite_steps,
     )
     return SteppingModule(task, plan, config.optim.options, options, on_step=data.advance)
 
 
-def trainer(config: TrainingConfig, plan: StepPlan, title: str) -> pl.Trainer:
-    """Make the trainer with progress, checkpoints and the list of faults."""
+def saving(config: TrainingConfig, stop: StopRequest) -> StepCheckpoint:
+    """Make what writes and reads the run's checkpoints, and heeds signals."""
+    machine = config.trainer
+    return StepCheckpoint(
+        config.run / "checkpoints",
+        SavingOptions(
+            machine.checkpoint_every_steps, machine.checkpoint_every_minutes, machine.keep_checkpoints
+        ),
+        Agreement(timeout=timedelta(seconds=2 * machine.rank_timeout_sec)),
+        stop,
+    )
+
+
+def trainer(
+    config: TrainingConfig,
+    plan: StepPlan,
+    title: str,
+    saving: StepCheckpoint,
+    also: Sequence[pl.Callback] = (),
+) -> pl.Trainer:
+    """Make the trainer with progress, records, checkpoints and the list of faults; `also` comes before these."""
     return build_trainer(
         config.trainer,
         config.logger,
         run=config.run,
         total_steps=plan.total_steps,
         callbacks=[
+            *also,
             StepProgress(title),
             FaultList(config.run / "faults.json"),
-            StepCheckpoint(
-                config.run / "checkpoints",
-                every_steps=config.trainer.checkpoint_every_steps,
-                keep=config.trainer.keep_checkpoints,
+            RecordCut(config.run),
+            Ledger(
+                config.run / LEDGER,
+                saving.agreement,
+                every_steps=config.trainer.log_every_steps,
+                kind=config.trainer.ledger,
             ),
+            saving,
+            *_watch(config),
         ],
+        checkpoint_files=saving.files,
         settings=config.settings(),
     )
+
+
+def _watch(config: TrainingConfig) -> list[pl.Callback]:
+    if config.trainer.world_size == 1:
+        return []
+    return [RankWatch(config.run / "ranks", timeout_sec=config.trainer.rank_timeout_sec)]
 
 
 def measure_baselines(data: PretrainDataModule, model: VideoMAEForPreTraining) -> BaselineLosses:

@@ -20,6 +20,7 @@ tags: [video, videomae]
 def pretraining_card(config: PretrainConfig, plan: StepPlan, *, num_videos: int, fingerprint: str) -> str:
     """Write the card of a pretrained model, Markdown."""
     rows = {
+        "started from": f"`{config.init}`" if config.init else "random weights",
         "task": f"masked reconstruction, {config.masking.summary(config.model.grid)}",
         "decoder": f"{config.model.decoder_kind}, {'normalised' if config.model.norm_pix_loss else 'raw'} pixels",
         "sets": "; ".join(
@@ -49,9 +50,17 @@ def _common_rows(
         "videos": f"{num_videos}, fingerprint `{fingerprint}`",
         "optimizer steps": f"{plan.total_steps} of {plan.global_batch} videos x {config.data.views} view(s)",
         "peak learning rate": f"{plan.schedule.peak:.3g}, {plan.schedule.warmup_steps} steps of warm-up",
+        "weights": _which_weights(config.optim.ema_decay, plan),
         "seed": str(config.seed),
         "made with": f"videomae-train {version('videomae-train')}, torch {version('torch')}",
     }
+
+
+def _which_weights(ema_decay: float | None, plan: StepPlan) -> str:
+    last = f"step-{plan.total_steps:08d}.ckpt"
+    if ema_decay is None:
+        return "the last step's"
+    return f"exponential moving average over optimizer steps, decay {ema_decay}; the last step's own: {last} of the run"
 
 
 def _card(title: str, rows: Mapping[str, str], settings: Mapping[str, object]) -> str:

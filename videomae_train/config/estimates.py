@@ -62,6 +62,9 @@ def count_pass(
     with torch.device("meta"):
         model = make_model()
     kept = _KeptTensors(model)
+    # Autograd counts the devices at its first backward pass. Fake mode pretends a GPU: counted then, it would start a
+    # thread for it, and this process could never again fork a child that trains.
+    torch.zeros((), requires_grad=True).backward()
     with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
         model.to_empty(device="cpu")
         kept.ignore_parameters()
@@ -101,9 +104,8 @@ class _KeptTensors:
 def state_values_per_weight(options: OptimizerOptions) -> float:
     """Measure how many values an optimiser keeps per weight, on a small matrix; 2 for AdamW."""
     layer = nn.Linear(64, 64, bias=False)
-    optimizer = build_optimizer(
-        layer, (), replace(options, layer_decay=1.0)
-    )  # one layer has no layers to decay over
+    # One layer has no layers to decay over, and the rate does not change how much is kept.
+    optimizer = build_optimizer(layer, (), replace(options, layer_decay=1.0), peak_lr=1.0)
     layer.weight.grad = torch.ones_like(layer.weight)
     optimizer.step()
     states = [value for state in optimizer.state.values() for value in state.values()]

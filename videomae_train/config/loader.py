@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +20,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from videomae_train.config.paths import configs_folder
+from videomae_train.config.submitted import is_submitted, run_submitted
 from videomae_train.errors import ConfigError, VideoMAETrainError
+from videomae_train.training.ranks import ranks_from_outside
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -50,6 +53,13 @@ def _composition_error(verb: str, overrides: Sequence[str], error: Exception) ->
             came=f"the unknown key {key}",
             expected="a key of the configuration",
             todo=f"{hint}`videomae {verb} --cfg job` shows them all.",
+        )
+    if "submitit" in message:
+        return ConfigError(
+            where="launcher=slurm",
+            came="Hydra's submitit launcher is not installed",
+            expected="the extra that brings it",
+            todo="pip install 'videomae-train[slurm]', in the environment that the nodes see too.",
         )
     return ConfigError(
         where=f"videomae {verb} {' '.join(overrides)}",
@@ -94,6 +104,15 @@ def load_config(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
             expected="interpolations that resolve",
             todo="Check the ${...} of your YAML files.",
         ) from None
+    return validate_config(verb, values, schema)
+
+
+def validate_config(verb: str, values: Any, schema: type[Schema]) -> Schema:
+    """Validate plain values.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -147,6 +166,9 @@ def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConf
     def job(mapping: DictConfig) -> None:
         # Lightning starts further ranks with this process's command line, which must hold the verb again.
         sys.argv = command_line
+        if is_submitted():
+            run_submitted(lambda: action(mapping))
+            return
         try:
             action(mapping)
         except VideoMAETrainError as error:
@@ -154,7 +176,7 @@ def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConf
             failures.append(error)
 
     failures: list[VideoMAETrainError] = []
-    sys.argv = [command_line[0], *arguments]
+    sys.argv = [command_line[0], *arguments, *_name_of_sweep_points(arguments)]
     try:
         hydra.main(config_path=str(configs_folder()), config_name=verb, version_base="1.3")(job)()
     finally:
@@ -163,6 +185,39 @@ def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConf
         raise failures[0]
 
 
+def _name_of_sweep_points(arguments: Sequence[str]) -> list[str]:
+    """Leave in hydra.job.override_dirname, which names the folder of a job, only what differs between jobs."""
+    try:
+        overrides = OverridesParser.create().parse_overrides([arg for arg in arguments if arg[:1] != "-"])
+    except HydraException:
+        return []  # Hydra's own command line will say what is wrong
+    shared = [override.key_or_group for override in overrides if not override.is_sweep_override()]
+    return [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(shared)}]"]
+
+
+def names_only_a_run(arguments: Sequence[str]) -> bool:
+    """Say whether a command line is `run=<folder>` and nothing else: go on with that run as it was."""
+    return len(arguments) == 1 and arguments[0].startswith("run=")
+
+
+def task_overrides() -> list[str]:
+    """Return the running job's overrides of our own configuration, without those of Hydra's."""
+    return list(HydraConfig.get().overrides.task)
+
+
 def run_folder() -> Path:
-    """Return the running job's folder as Hydra decided it, the same on every rank."""
-    return Path(HydraConfig.get().runtime.output_dir)
+    """Return the running job's folder as Hydra decided it, the same on every rank.
+
+    Raises:
+        ConfigError: srun or torchrun started several ranks without a folder.
+    """
+    config = HydraConfig.get()
+    is_given = any(override.startswith("run=") for override in config.overrides.task)
+    if not is_given and not is_submitted() and ranks_from_outside() > 1:
+        raise ConfigError(
+            where="run",
+            came="no folder, and each rank would name one after its own clock",
+            expected="one folder for all ranks",
+            todo="Add run=<folder>.",
+        )
+    return Path(config.runtime.output_dir)

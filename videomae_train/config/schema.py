@@ -9,8 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from videomae_train.config.fields import (
+    Frozen,
+    HalfOpenShare,
+    NonNegativeInt,
+    OpenShare,
+    Positive,
+    PositiveInt,
+)
+from videomae_train.config.optim import OptimConfig
 from videomae_train.data.options import (
     EvaluationDataOptions,
     FinetuneDataOptions,
@@ -32,13 +41,10 @@ from videomae_train.masking import (
     TubeMask,
 )
 from videomae_train.model import VideoMAEConfig, read_config
-from videomae_train.optim import OptimizerOptions
-from videomae_train.training.plan import Budget
 from videomae_train.training.tasks import MixOptions
 from videomae_train.training.trainer import TrainerOptions, WandbOptions
+from videomae_train.training.updating import UpdateOptions
 from videomae_train.types import PatchGrid
-
-_STRICT = ConfigDict(frozen=True, extra="forbid")
 
 # pydantic validates plain dataclasses too, but lets unknown keys pass unless the class says otherwise. Said here, the
 # components need not know pydantic.
@@ -57,19 +63,8 @@ for _component in (
 ):
     setattr(_component, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-OpenShare = Annotated[float, Field(gt=0, lt=1)]
-HalfOpenShare = Annotated[float, Field(ge=0, lt=1)]
 
-
-class _Frozen(BaseModel):
-    model_config = _STRICT
-
-
-class DecodeAllConfig(_Frozen):
+class DecodeAllConfig(Frozen):
     """Reconstruct every hidden token."""
 
     name: Literal["all"]
@@ -79,7 +74,7 @@ class DecodeAllConfig(_Frozen):
         return DecodeAll()
 
 
-class DecodeRunningCellsConfig(_Frozen):
+class DecodeRunningCellsConfig(Frozen):
     """Reconstruct the hidden tokens that a running-cell pattern leaves in; ratio is the share left out."""
 
     name: Literal["running_cell"]
@@ -90,7 +85,7 @@ class DecodeRunningCellsConfig(_Frozen):
         return DecodeRunningCells(self.ratio)
 
 
-class DecodeShareConfig(_Frozen):
+class DecodeShareConfig(Frozen):
     """Reconstruct a random share of the hidden tokens."""
 
     name: Literal["share"]
@@ -101,7 +96,7 @@ class DecodeShareConfig(_Frozen):
         return DecodeShare(self.share)
 
 
-class MaskingConfig(_Frozen):
+class MaskingConfig(Frozen):
     """Which tokens are hidden, and which of those are reconstructed."""
 
     name: Literal["tube", "random", "frame"]
@@ -138,54 +133,40 @@ class MaskingConfig(_Frozen):
         return f"{self.name} mask, ratio {self.ratio}: {share}; {part} of these reconstructed"
 
 
-class OptimConfig(_Frozen):
-    """Recipe of the optimisation; rates are stated per 256 videos of the global batch."""
-
-    name: str
-    global_batch: PositiveInt
-    base_lr: Positive
-    min_lr: NonNegative
-    epochs: Positive | None
-    steps: PositiveInt | None
-    warmup_epochs: NonNegative | None
-    warmup_steps: NonNegativeInt | None
-    betas: tuple[HalfOpenShare, HalfOpenShare] | None
-    eps: Positive | None
-    weight_decay: NonNegative
-    layer_decay: Annotated[float, Field(gt=0, le=1)]
-    clip_grad_norm: Positive | None
-
-    @property
-    def budget(self) -> Budget:
-        """How long to train."""
-        return Budget(self.epochs, self.steps, self.warmup_epochs, self.warmup_steps)
-
-    @property
-    def options(self) -> OptimizerOptions:
-        """The optimiser's constants."""
-        return OptimizerOptions(self.name, self.betas, self.eps, self.weight_decay, self.layer_decay)
-
-
-class TrainingConfig(_Frozen):
+class TrainingConfig(Frozen):
     """What every training verb has."""
 
     seed: NonNegativeInt
     run: Path
     resume: Literal["never", "auto"]
+    allow_changes: tuple[str, ...]
     max_fault_ratio: Annotated[float, Field(ge=0, le=1)]
     loader: LoaderOptions
     optim: OptimConfig
     trainer: TrainerOptions
     logger: WandbOptions
 
+    @property
+    def update(self) -> UpdateOptions:
+        """How gradients become new weights."""
+        return UpdateOptions(self.trainer.precision, self.optim.clip_grad_norm, self.optim.ema_decay)
+
     def settings(self) -> dict[str, Any]:
         """Give the configuration as plain values, for records."""
         return self.model_dump(mode="json")
+
+    def given(self) -> dict[str, Any]:
+        """Give the configuration as it came in, as plain values, which validated again give an equal one.
+
+        It has no clip's shape, since that follows from the model.
+        """
+        return self.model_dump(mode="json", exclude={"data": {"num_frames", "size"}})
 
 
 class PretrainConfig(TrainingConfig):
     """`videomae pretrain`."""
 
+    init: Path | None
     model: VideoMAEConfig
     masking: MaskingConfig
     data: PretrainDataOptions
@@ -199,7 +180,7 @@ class PretrainConfig(TrainingConfig):
         return with_clip_shape(values, num_frames=model["num_frames"], size=model["image_size"])
 
 
-class HeadConfig(_Frozen):
+class HeadConfig(Frozen):
     """What fine-tuning decides about the network beyond the pretrained encoder."""
 
     drop_path_rate: HalfOpenShare
@@ -242,7 +223,7 @@ class FinetuneConfig(TrainingConfig):
         return read_config(self.weights)
 
 
-class EvaluateConfig(_Frozen):
+class EvaluateConfig(Frozen):
     """`videomae evaluate`."""
 
     run: Path
@@ -263,7 +244,7 @@ class EvaluateConfig(_Frozen):
         return with_clip_shape_of_weights(values)
 
 
-class ReconstructConfig(_Frozen):
+class ReconstructConfig(Frozen):
     """`videomae reconstruct`."""
 
     run: Path

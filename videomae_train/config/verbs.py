@@ -2,87 +2,84 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from videomae_train.config import build
 from videomae_train.config.cards import classifier_card, pretraining_card
+from videomae_train.config.micro_batch import micro_batch_search
+from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
+from videomae_train.config.recipe import check_unchanged, read_record, record_run
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
-from videomae_train.errors import ConfigError
+from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.evaluation.ranks import Ranks
 from videomae_train.evaluation.scoring import Accuracy, VideoScores, measure_accuracy, score_videos
-from videomae_train.model import load_classifier, save_weights_folder
-from videomae_train.training.checkpoints import newest_checkpoint
+from videomae_train.model import WeightsReport, load_classifier, save_weights_folder
+from videomae_train.training.checkpoint_files import newest_checkpoint, step_of, tidy_checkpoints
 from videomae_train.training.module import SteppingModule
+from videomae_train.training.preemption import StopRequest
 from videomae_train.training.tasks import TrainedModel
 
-
-@dataclass(frozen=True)
-class TrainOutcome:
-    """What a training verb left behind.
-
-    Attributes:
-        weights: The weights folder.
-        steps: Optimizer steps of the run, over all attempts.
-        seconds: Wall-clock seconds of this attempt.
-        latest: The last report: train/loss and its companions; empty where this attempt had nothing left to do.
-        baselines: Losses that need no model, for pretraining: predict_mean, copy_nearest.
-    """
-
-    weights: Path
-    steps: int
-    seconds: float
-    latest: Mapping[str, float]
-    baselines: Mapping[str, float]
+_DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def pretrain(config: PretrainConfig) -> TrainOutcome:
     """Pretrain by masked reconstruction and write the weights folder.
 
+    SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C end the run after the step, with a checkpoint and without weights.
+
     Raises:
         ConfigError: The request was wrong.
         VideoMAETrainError: The run failed.
     """
-    _claim(config.run, config.resume)
-    data = build.pretrain_data(config)
-    plan = build.step_plan(config, len(data.selection))
-    _seed_initial_weights(config.seed)
-    task = build.reconstruction_task(config)
-    module = build.module(config, task, plan, data)
-    baselines = build.measure_baselines(data, task.model)._asdict()
-    card = pretraining_card(
-        config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
-    )
-    return _fit(config, task.model, module, data, baselines, title="pretrain", card=card)
+    with StopRequest() as stop:
+        _claim(config, "pretrain")
+        data = build.pretrain_data(config)
+        plan = build.step_plan(config, len(data.selection))
+        if (finished := finished_outcome(config, plan.total_steps)) is not None:
+            return finished
+        _seed_initial_weights(config.seed)
+        model, fates = build.pretraining_model(config)
+        _write_weights_report(config.run, fates)
+        module = build.module(config, build.reconstruction_task(config, model), plan, data)
+        baselines = build.measure_baselines(data, model)._asdict()
+        card = pretraining_card(
+            config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
+        )
+        return _fit(config, model, module, data, stop, baselines, title="pretrain", card=card)
 
 
 def finetune(config: FinetuneConfig) -> TrainOutcome:
     """Fine-tune pretrained weights, or train from scratch, and write the weights folder.
+
+    Signals end it as they end `pretrain`.
 
     Raises:
         ConfigError: The request was wrong.
         CheckpointError: The weights do not fit.
         VideoMAETrainError: The run failed.
     """
-    _claim(config.run, config.resume)
-    data = build.finetune_data(config)
-    plan = build.step_plan(config, len(data.selection))
-    _seed_initial_weights(config.seed)
-    model, fates = build.classifier(config, data.classes)
-    if fates is not None and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
-        (config.run / "weights_report.txt").write_text(f"{fates.table()}\n")
-    module = build.module(config, build.classification_task(config, model), plan, data)
-    card = classifier_card(
-        config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
-    )
-    return _fit(config, model, module, data, {}, title="finetune", card=card)
+    with StopRequest() as stop:
+        _claim(config, "finetune")
+        data = build.finetune_data(config)
+        plan = build.step_plan(config, len(data.selection))
+        if (finished := finished_outcome(config, plan.total_steps)) is not None:
+            return finished
+        _seed_initial_weights(config.seed)
+        model, fates = build.classifier(config, data.classes)
+        _write_weights_report(config.run, fates)
+        module = build.module(config, build.classification_task(config, model), plan, data)
+        card = classifier_card(
+            config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
+        )
+        return _fit(config, model, module, data, stop, {}, title="finetune", card=card)
 
 
 def evaluate(config: EvaluateConfig) -> Accuracy | None:
@@ -113,18 +110,31 @@ def evaluate(config: EvaluateConfig) -> Accuracy | None:
     return accuracy
 
 
-def _claim(run: Path, resume: str) -> None:
-    """Take a run's folder: a new one, or the same one again on request."""
+def _claim(config: TrainingConfig, verb: str) -> None:
+    """Take a run's folder: a new one, or the same one again on request and with the same recipe."""
+    checkpoints = config.run / "checkpoints"
+    newest = newest_checkpoint(checkpoints) if config.resume == "auto" else None
+    record = read_record(config.run) if newest is not None else None
+    if record is not None:
+        check_unchanged(config, verb, record)
     if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
-        return  # rank 0 has taken it for all
-    if resume == "never" and (run / "checkpoints").is_dir():
+        return  # rank 0 takes it for all
+    if config.resume == "never" and checkpoints.is_dir():
         raise ConfigError(
             where="run",
-            came=f"{run}, which holds a run already",
+            came=f"{config.run}, which holds a run already",
             expected="a new folder",
             todo="Add resume=auto to go on with that run, or give another run=<folder>.",
         )
-    (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    tidy_checkpoints(checkpoints)
+    record_run(config, verb, record, step_of(newest) if newest else 0)
+
+
+def _write_weights_report(run: Path, fates: WeightsReport | None) -> None:
+    """Keep the fate of every tensor of the weights that a run starts from."""
+    if fates is not None and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+        (run / "weights_report.txt").write_text(f"{fates.table()}\n")
 
 
 def _seed_initial_weights(seed: int) -> None:
@@ -132,36 +142,55 @@ def _seed_initial_weights(seed: int) -> None:
 
 
 def _fit(
-    config: TrainingConfig,
+    config: PretrainConfig | FinetuneConfig,
     model: TrainedModel,
     module: SteppingModule,
-    data: pl.LightningDataModule,
+    data: build.DataModule,
+    stop: StopRequest,
     baselines: Mapping[str, float],
     *,
     title: str,
     card: str,
 ) -> TrainOutcome:
     began = time.perf_counter()
-    trainer = build.trainer(config, module.plan, title)
-    checkpoint = newest_checkpoint(config.run / "checkpoints") if config.resume == "auto" else None
-    trainer.fit(module, data, ckpt_path=checkpoint)
+    saving = build.saving(config, stop)
+    trainer = build.trainer(config, module.plan, title, saving, micro_batch_search(config, module, data))
+    with _naming_disk_failures(config.run):
+        trainer.fit(module, data, ckpt_path=_resumed_from(config))
     outcome = TrainOutcome(
         config.run / "weights", module.step, time.perf_counter() - began, dict(module.latest), baselines
     )
-    if trainer.is_global_zero:
-        save_weights_folder(model, outcome.weights, card=card)
-        _write_summary(config.run, title, outcome, len(module.faults))
-    trainer.strategy.barrier("weights saved")
+    if saving.stopped_by is not None:
+        return replace(outcome, preempted_by=saving.stopped_by)
+
+    def leave_weights() -> None:
+        with module.averaged_weights():
+            save_weights_folder(model, outcome.weights, card=card)
+        write_outcome(config.run, title, outcome, len(module.faults))
+
+    with _naming_disk_failures(config.run):
+        saving.agreement.by_first(leave_weights)
     return outcome
 
 
-def _write_summary(run: Path, verb: str, outcome: TrainOutcome, num_faults: int) -> None:
-    summary = {
-        "verb": verb,
-        "steps": outcome.steps,
-        "seconds": round(outcome.seconds, 1),
-        "num_faults": num_faults,
-        "latest": dict(outcome.latest),
-        "baselines": dict(outcome.baselines),
-    }
-    (run / "run.json").write_text(json.dumps(summary, indent=1) + "\n")
+@contextmanager
+def _naming_disk_failures(run: Path) -> Generator[None]:
+    """Turn the failure of a disk, wherever in the run it comes up, into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FAILURES:
+            raise
+        newest = newest_checkpoint(run / "checkpoints")
+        raise TrainingError(
+            where=str(error.filename or run),
+            came=error.strerror or str(error),
+            expected="a disk that takes the run's records",
+            todo=f"Make room there, then start the same command again with resume=auto; newest checkpoint: {newest}.",
+        ) from error
+
+
+def _resumed_from(config: TrainingConfig) -> Path | None:
+    """Return the folder of the checkpoints, of which rank 0 will choose one for all; None for a new beginning."""
+    checkpoints = config.run / "checkpoints"
+    return checkpoints if config.resume == "auto" and newest_checkpoint(checkpoints) else None

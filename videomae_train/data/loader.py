@@ -27,6 +27,7 @@ from videomae_train.data.options import LoaderOptions
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.data.watch import DecodingBoard
 from videomae_train.data.worker_deaths import WorkerDeaths
+from videomae_train.data.worker_signals import leave_stopping_to_the_parent
 from videomae_train.errors import VideoMAETrainError
 from videomae_train.types import Crops, EvaluationBatch, Fault, LabeledBatch, PretrainBatch
 
@@ -241,4 +242,5 @@ def _as_it_is(batch: Any) -> Any:
 
 def _begin_worker(board: DecodingBoard, worker: int) -> None:
     torch.set_num_threads(1)
+    leave_stopping_to_the_parent()
     board.adopt(worker)

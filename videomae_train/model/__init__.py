@@ -15,6 +15,7 @@ from videomae_train.model.weights import (
     config_record,
     load_classifier,
     load_pretraining_model,
+    pretraining_from_pretrained,
     save_weights_folder,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "load_pretraining_model",
     "normalise_clips",
     "patchify",
+    "pretraining_from_pretrained",
     "push_folder",
     "read_config",
     "save_weights_folder",

@@ -36,6 +36,14 @@ _ENCODER_FIELDS = (
     "image_mean",
     "image_std",
 )
+_DECODER_FIELDS = (
+    "decoder_kind",
+    "decoder_hidden_size",
+    "decoder_num_hidden_layers",
+    "decoder_num_attention_heads",
+    "decoder_intermediate_size",
+    "encoder_norm",
+)
 
 
 def warn_of_suspicions(report: WeightsReport) -> None:
@@ -52,6 +60,11 @@ def place_exactly(
     Raises:
         CheckpointError: The source is of another class, or a tensor is missing, extra or of another shape.
     """
+    _check_class(source, architecture)
+    return _placed(model, source, {}, {}, allow)
+
+
+def _check_class(source: WeightsSource, architecture: str) -> None:
     if source.architecture != architecture:
         raise CheckpointError(
             where=source.name,
@@ -59,7 +72,6 @@ def place_exactly(
             expected=f"a {architecture}",
             todo="Give other weights, or start a classifier with classifier_from_pretrained.",
         )
-    return _placed(model, source, {}, {}, allow)
 
 
 def encoder_config(source: WeightsSource) -> VideoMAEConfig:
@@ -83,13 +95,32 @@ def classifier_config(source: WeightsSource, config: VideoMAEConfig) -> VideoMAE
     Raises:
         ConfigError: The configuration describes another encoder than the source's.
     """
+    return _agreeing(source, config, "the encoder", _ENCODER_FIELDS)
+
+
+def pretraining_config(source: WeightsSource, config: VideoMAEConfig) -> VideoMAEConfig:
+    """Give the wanted pretraining model's configuration, with the grid of the source's positions.
+
+    Raises:
+        CheckpointError: The source is of another class.
+        ConfigError: The configuration describes another encoder or decoder than the source's.
+    """
+    _check_class(source, PRETRAINING)
+    return _agreeing(source, config, "the encoder and decoder", _ENCODER_FIELDS + _DECODER_FIELDS)
+
+
+def _agreeing(
+    source: WeightsSource, config: VideoMAEConfig, part: str, fields: tuple[str, ...]
+) -> VideoMAEConfig:
     ours, theirs = vars(config), vars(source.config)
-    differing = [f"{n} {ours[n]} (theirs {theirs[n]})" for n in _ENCODER_FIELDS if ours[n] != theirs[n]]
+    differing = [
+        f"{name} {ours[name]} (theirs {theirs[name]})" for name in fields if ours[name] != theirs[name]
+    ]
     if differing:
         raise ConfigError(
             where="model",
             came="; ".join(differing),
-            expected=f"the encoder that {source.name} holds",
+            expected=f"{part} that {source.name} holds",
             todo="Take these values from its config.json.",
         )
     return on_trained_grid(config, source.config)

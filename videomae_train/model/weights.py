@@ -8,7 +8,13 @@ from videomae_train.model.audit import WeightsReport
 from videomae_train.model.classifier import VideoMAEForVideoClassification
 from videomae_train.model.config import VideoMAEConfig
 from videomae_train.model.config_json import CLASSIFICATION, PRETRAINING, config_to_json
-from videomae_train.model.placing import classifier_config, place_classifier, warn_of_suspicions
+from videomae_train.model.placing import (
+    classifier_config,
+    place_classifier,
+    place_exactly,
+    pretraining_config,
+    warn_of_suspicions,
+)
 from videomae_train.model.pretraining import VideoMAEForPreTraining
 from videomae_train.model.saving import write_weights_folder
 from videomae_train.model.sources import open_source
@@ -58,6 +64,30 @@ def load_classifier(source: str | Path) -> VideoMAEForVideoClassification:
         CheckpointError: The weights are incomplete or damaged, or of another model.
     """
     return VideoMAEForVideoClassification.from_pretrained(source)
+
+
+def pretraining_from_pretrained(
+    source: str | Path, config: VideoMAEConfig
+) -> tuple[VideoMAEForPreTraining, WeightsReport]:
+    """Go on pretraining existing weights: encoder, decoder and mask token, every tensor placed.
+
+    Args:
+        source: Weights of a pretraining model; see `sources.open_source` for what a source may be.
+        config: The model that is wanted; in what encoder and decoder compute it must agree with the source's. Where
+            it has another frame size or count, the position tables are resampled from theirs.
+
+    Returns:
+        The model, and the fate of every tensor.
+
+    Raises:
+        CheckpointError: The source is no pretraining model, or a tensor is missing, extra or of another shape.
+        ConfigError: The configuration describes another model than the source's.
+    """
+    opened = open_source(source)
+    model = VideoMAEForPreTraining(pretraining_config(opened, config))
+    report = place_exactly(model, opened, PRETRAINING)
+    warn_of_suspicions(report)
+    return model, report
 
 
 def classifier_from_pretrained(

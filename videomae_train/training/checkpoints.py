@@ -1,78 +1,157 @@
-"""Checkpoints of a run: written whole or not at all, the last few kept, the newest found again."""
+"""When a run saves: every so many steps and minutes, at its end, and when it is asked to stop."""
 
 from __future__ import annotations
 
-import os
-import re
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins import CheckpointIO
 
+from videomae_train.errors import CheckpointError
+from videomae_train.training.agreement import Agreement
+from videomae_train.training.checkpoint_files import (
+    checkpoint_path,
+    choose_checkpoint,
+    keep_newest,
+    remove_checkpoint,
+    write_checkpoint,
+)
 from videomae_train.training.module import SteppingModule
-
-_NAME = re.compile(r"step-(\d{8})\.ckpt")
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Find the checkpoint of the highest step, or None when the folder is missing or has none."""
-    found = _checkpoints(folder)
-    return found[-1] if found else None
+from videomae_train.training.preemption import StopRequest
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+@dataclass(frozen=True)
+class SavingOptions:
+    """When checkpoints are written and how many stay.
 
-
-class StepCheckpoint(pl.Callback):
-    """Save every so many optimizer steps and at the end, atomically; keep the last few.
-
-    Args:
-        folder: Where the files go.
+    Attributes:
         every_steps: Optimizer steps between two saves.
+        every_minutes: Minutes since the last save after which the next step is saved too; None does not look at the
+            clock.
         keep: How many of the newest to keep, >= 1.
     """
 
-    def __init__(self, folder: Path, *, every_steps: int, keep: int) -> None:
-        self._folder, self._every_steps, self._keep = folder, every_steps, keep
-        self._last_saved = -1
+    every_steps: int
+    every_minutes: float | None
+    keep: int
+
+
+class CheckpointFiles(CheckpointIO):
+    """Reads and writes checkpoints for Lightning, as `checkpoint_files` does.
+
+    Args:
+        agreement: Between the ranks; rank 0 chooses what all read.
+    """
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._agreement = agreement
+        self._failure: CheckpointError | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write; Lightning calls this on rank 0, while the others wait for it in a barrier.
+
+        So a failure is kept until `raise_failure`.
+        """
+        try:
+            write_checkpoint(checkpoint, Path(path))
+        except CheckpointError as error:
+            self._failure = error
+
+    def raise_failure(self) -> None:
+        """Raise what the last writing failed of, if it did."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, or of a folder the newest intact one, the same on every rank.
+
+        The choice is made here and not before: only now the ranks can talk to each other.
+        """
+        asked = Path(path)
+        chosen = self._agreement.by_first(lambda: choose_checkpoint(asked)) if asked.is_dir() else asked
+        return torch.load(chosen, map_location="cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint; Lightning does so with those of its own, by which forked ranks hand back weights."""
+        remove_checkpoint(Path(path))
+
+
+class StepCheckpoint(pl.Callback):
+    """Saves whole steps, on all ranks at once, and ends the run after a signal.
+
+    Its `files` belong into the trainer's plugins.
+
+    Args:
+        folder: Where the files go.
+        options: When, and how many stay.
+        agreement: Between the ranks.
+        stop: Signals to this rank; None heeds none.
+        clock: Seconds, of which rank 0's count.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: SavingOptions,
+        agreement: Agreement | None = None,
+        stop: StopRequest | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.agreement = agreement or Agreement()
+        self.files = CheckpointFiles(self.agreement)
+        self.stopped_by: str | None = None  # name of the signal that ended the run
+        self._folder, self._options = folder, options
+        self._stop, self._clock = stop, clock
+        self._saved_step, self._saved_at = 0, clock()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count from where the run goes on."""
+        self._saved_step, self._saved_at = _stepping(pl_module).step, self._clock()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save after a step that is due."""
+        """Save after a step that is due, and after the one in which a signal came to any of the ranks."""
         module = _stepping(pl_module)
-        if module.at_step_boundary and module.step % self._every_steps == 0:
+        if not module.at_step_boundary:
+            return
+        signal_number, minutes_are_over = self.agreement.largest(
+            [self._stop.number if self._stop else 0, trainer.is_global_zero and self._minutes_are_over()]
+        )
+        if signal_number or minutes_are_over or module.step % self._options.every_steps == 0:
             self._save(trainer, module)
+        if signal_number and module.step < module.plan.total_steps:
+            self.stopped_by = signal.Signals(signal_number).name
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end, if the last step was not due anyway."""
         self._save(trainer, _stepping(pl_module))
 
+    def _minutes_are_over(self) -> bool:
+        minutes = self._options.every_minutes
+        return minutes is not None and self._clock() - self._saved_at >= 60 * minutes
+
     def _save(self, trainer: pl.Trainer, module: SteppingModule) -> None:
-        if module.step == self._last_saved:
+        if module.step == self._saved_step:
             return
-        self._last_saved = module.step
         module.gather_faults()
-        path = self._folder / f"step-{module.step:08d}.ckpt"
-        unfinished = path.with_suffix(".unfinished")
-        trainer.save_checkpoint(unfinished)  # collective; rank 0 writes
-        if trainer.is_global_zero:
-            _publish(unfinished, path)
-            for old in _checkpoints(self._folder)[: -self._keep]:
-                old.unlink()
-        trainer.strategy.barrier("checkpoint published")
+        trainer.save_checkpoint(checkpoint_path(self._folder, module.step))  # collective; rank 0 writes
+        self.agreement.by_first(self._finish_saving)
+        self._saved_step, self._saved_at = module.step, self._clock()
 
-
-def _publish(unfinished: Path, path: Path) -> None:
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    def _finish_saving(self) -> None:
+        self.files.raise_failure()
+        keep_newest(self._folder, self._options.keep)
 
 
 def _stepping(module: pl.LightningModule) -> SteppingModule:

@@ -97,9 +97,10 @@ def _figures(module: SteppingModule) -> str:
     if not latest:
         return ""
     faults = f" · {latest['train/num_faults']:.0f} faults" if latest["train/num_faults"] else ""
+    skipped = f" · {latest['train/num_skipped']:.0f} skipped" if latest["train/num_skipped"] else ""
     return (
         f"loss {latest['train/loss']:.4f} · lr {latest['train/lr']:.2e} · {latest['train/views_per_sec']:.1f} views/s"
-        f" · waiting for data {latest['train/data_wait_ratio']:.0%}{faults}"
+        f" · waiting for data {latest['train/data_wait_ratio']:.0%}{faults}{skipped}"
     )
 
 
@@ -115,9 +116,11 @@ class FaultList(pl.Callback):
         self._named = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pass by what an earlier attempt of the run has named."""
+        """Pass by what an earlier attempt has named, and take back what it met past its checkpoint."""
         assert isinstance(pl_module, SteppingModule)
         self._named = len(pl_module.faults)
+        if trainer.is_global_zero and self._path.exists():
+            self._write(pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -142,4 +145,6 @@ class FaultList(pl.Callback):
                 file=sys.stderr,
             )
         self._named = len(module.faults)
-        self._path.write_text(json.dumps([fault._asdict() for fault in module.faults], indent=1))
+        unfinished = self._path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps([fault._asdict() for fault in module.faults], indent=1))
+        unfinished.replace(self._path)

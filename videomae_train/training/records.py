@@ -1,11 +1,17 @@
-"""What a run recorded, read back from its CSV files."""
+"""What a run recorded, read back from its CSV files, and taken back with the steps that a resumed run repeats."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 
+import pytorch_lightning as pl
+
 from videomae_train.errors import ConfigError
+from videomae_train.training.ledger import cut_ledger
+from videomae_train.training.module import SteppingModule
+
+LEDGER = "ledger.csv"
 
 
 def read_metric(run: Path, name: str) -> tuple[list[int], list[float]]:
@@ -38,6 +44,49 @@ def read_metric(run: Path, name: str) -> tuple[list[int], list[float]]:
         )
     steps = sorted(values)
     return steps, [values[step] for step in steps]
+
+
+class RecordCut(pl.Callback):
+    """Takes back, when a run goes on, what it recorded past its checkpoint.
+
+    Args:
+        run: The run's folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Cut, now that the step is known and before there are new records."""
+        assert isinstance(pl_module, SteppingModule)
+        if trainer.is_global_zero:
+            cut_records(self._run, pl_module.step)
+
+
+def cut_records(run: Path, last_step: int) -> None:
+    """Take back what a run recorded past a step: an earlier attempt got further than its last checkpoint.
+
+    Args:
+        run: The run's folder.
+        last_step: Step of the checkpoint that the run goes on from, 0 for the beginning.
+    """
+    for file in (run / "logs").glob("version_*/metrics.csv"):
+        _cut_metrics(file, last_step)
+    cut_ledger(run / LEDGER, last_step)
+
+
+def _cut_metrics(file: Path, last_step: int) -> None:
+    with file.open(newline="") as lines:
+        reader = csv.DictReader(lines)
+        # A kill may have left half a row, whose missing cells are None.
+        rows = [row for row in reader if None not in row.values()]
+        columns = reader.fieldnames or []
+    unfinished = file.with_suffix(".unfinished")
+    with unfinished.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, columns)
+        writer.writeheader()
+        writer.writerows(row for row in rows if int(row["step"]) <= last_step)
+    unfinished.replace(file)
 
 
 def _attempt(file: Path) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar, cast
 
+import torch
 import torch.nn.functional as F
 from timm.data.mixup import Mixup
 from timm.loss.cross_entropy import SoftTargetCrossEntropy
@@ -15,6 +17,22 @@ from videomae_train.model import VideoMAEForPreTraining, VideoMAEForVideoClassif
 from videomae_train.types import LabeledBatch, PretrainBatch
 
 TrainedModel = VideoMAEForPreTraining | VideoMAEForVideoClassification
+
+# The modes with CUDA graphs are left out: they reuse the memory of a loss before it is reported.
+CompileMode = bool | Literal["max-autotune-no-cudagraphs"]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function, mode: CompileMode) -> Function:
+    """Compile a method of a model as one graph of static shapes, or give it back as it is.
+
+    The model itself stays as it is, and so do the names of its state. Draws of drop path and dropout are other ones in
+    compiled code.
+    """
+    if mode is False:
+        return function
+    kind = None if mode is True else mode
+    return cast("Function", torch.compile(function, fullgraph=True, dynamic=False, mode=kind))
 
 
 class Task(Protocol):
@@ -34,15 +52,21 @@ class Task(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class ReconstructionTask:
-    """Masked reconstruction (VideoMAE, section 3)."""
+    """Masked reconstruction (VideoMAE, section 3).
 
-    model: VideoMAEForPreTraining
+    Args:
+        model: What is trained.
+        compile: Compile everything from bytes to the loss.
+    """
+
+    def __init__(self, model: VideoMAEForPreTraining, compile: CompileMode = False) -> None:
+        self.model = model
+        self._training_loss = compiled(model.training_loss, compile)
 
     def loss(self, batch: PretrainBatch) -> Tensor:
         """Mean squared error over the hidden tokens of a micro-batch."""
-        return self.model.training_loss(batch.clips, batch.visible_idx, batch.hidden_idx, batch.unscored_idx)
+        return self._training_loss(batch.clips, batch.visible_idx, batch.hidden_idx, batch.unscored_idx)
 
 
 @dataclass(frozen=True)
@@ -66,10 +90,24 @@ class MixOptions:
 
 
 class ClassificationTask:
-    """Action classification with mixup or cutmix over whole clips."""
+    """Action classification with mixup or cutmix over whole clips.
 
-    def __init__(self, model: VideoMAEForVideoClassification, options: MixOptions, num_classes: int) -> None:
+    Args:
+        model: What is trained.
+        options: Mixing and smoothing of labels.
+        num_classes: Classes of the labels.
+        compile: Compile the model; mixing draws on the host and stays outside.
+    """
+
+    def __init__(
+        self,
+        model: VideoMAEForVideoClassification,
+        options: MixOptions,
+        num_classes: int,
+        compile: CompileMode = False,
+    ) -> None:
         self.model = model
+        self._forward = compiled(model.forward, compile)
         self._options = options
         self._mix = _build_mix(options, num_classes) if options.mixes else None
 
@@ -80,11 +118,11 @@ class ClassificationTask:
         if batch.erase_boxes is not None:
             pixels = erase_boxes(pixels, batch.erase_boxes)
         if self._mix is None:
-            logits = self.model(pixels).logits.float()
+            logits = self._forward(pixels).logits.float()
             return F.cross_entropy(logits, batch.labels, label_smoothing=self._options.label_smoothing)
         # timm mixes (B, C, H, W): frames folded into channels give all frames of a clip the same box.
         mixed, targets = self._mix(pixels.flatten(1, 2), batch.labels)
-        return SoftTargetCrossEntropy()(self.model(mixed.view(pixels.shape)).logits.float(), targets)
+        return SoftTargetCrossEntropy()(self._forward(mixed.view(pixels.shape)).logits.float(), targets)
 
 
 def _build_mix(options: MixOptions, num_classes: int) -> Mixup:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import secrets
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.plugins import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.utilities import rank_zero_only
 
 from videomae_train.errors import ConfigError
+from videomae_train.training.ledger import LedgerKind
+from videomae_train.training.precision import Float32Matmul, PrecisionName
+from videomae_train.training.preemption import leave_signals_to_us
+from videomae_train.training.ranks import rank_environment
+from videomae_train.training.tasks import CompileMode
 
 
 @dataclass(frozen=True)
@@ -25,28 +35,67 @@ class TrainerOptions:
         accelerator: Where to compute; auto takes a GPU when there is one.
         devices: Devices of each node.
         num_nodes: Nodes.
-        precision: fp32, or bf16 for mixed precision (weights stay float32).
-        micro_batch: Videos that one rank takes through the model at once.
+        precision: fp32, or bf16 or fp16 for mixed precision (weights stay float32).
+        float32_matmul: What matrix products of float32 may be computed in: highest float32 itself, high TF32 where a
+            GPU has it, medium bfloat16.
+        micro_batch: Videos that one rank takes through the model at once; auto searches, on a GPU, for the largest.
+        activation_checkpointing: Compute each block's activations again in the backward pass instead of keeping them.
+        compile: Compile model and loss as one graph: false, true, or a mode of torch.compile.
+        max_nonfinite_steps: Steps in a row without a finite loss and gradient past which the run stops.
         threads: Threads of each rank's CPU operations; null leaves torch's choice.
         log_every_steps: Optimizer steps between two reports.
         checkpoint_every_steps: Optimizer steps between two checkpoints.
+        checkpoint_every_minutes: Minutes since the last checkpoint after which the next step writes one too; null does
+            not look at the clock.
         keep_checkpoints: How many of the newest checkpoints to keep.
+        ledger: What the run's ledger holds of each step's samples: hash, or ids, which are longer.
+        rank_timeout_sec: Seconds without progress after which a run of several ranks ends with the name of the rank
+            that is behind; longer than the slowest checkpoint or compilation.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: int
     num_nodes: int
-    precision: Literal["fp32", "bf16"]
-    micro_batch: int
+    precision: PrecisionName
+    float32_matmul: Float32Matmul
+    micro_batch: int | Literal["auto"]
+    activation_checkpointing: bool
+    compile: CompileMode
+    max_nonfinite_steps: int
     threads: int | None
     log_every_steps: int
     checkpoint_every_steps: int
+    checkpoint_every_minutes: float | None
     keep_checkpoints: int
+    ledger: LedgerKind
+    rank_timeout_sec: float
 
     @property
     def world_size(self) -> int:
         """Ranks of the run."""
         return self.devices * self.num_nodes
+
+    def __post_init__(self) -> None:
+        """Refuse a micro-batch that is none, or a search where running out of memory ends the process.
+
+        Raises:
+            ConfigError: `micro_batch` is below 1, or auto where the run would compute on the CPU.
+        """
+        if self.micro_batch == "auto":
+            if resolve_accelerator(self) == "cpu":
+                raise ConfigError(
+                    where="trainer.micro_batch",
+                    came="auto on a CPU",
+                    expected="a number: a CPU does not say that memory is short, the system ends the process",
+                    todo="Set trainer.micro_batch=8 or so, or take a GPU.",
+                )
+        elif self.micro_batch < 1:
+            raise ConfigError(
+                where="trainer.micro_batch",
+                came=str(self.micro_batch),
+                expected="at least 1 video",
+                todo="Set trainer.micro_batch=8 or so.",
+            )
 
 
 @dataclass(frozen=True)
@@ -71,6 +120,7 @@ def build_trainer(
     run: Path,
     total_steps: int,
     callbacks: Sequence[pl.Callback],
+    checkpoint_files: CheckpointIO,
     settings: dict[str, Any],
 ) -> pl.Trainer:
     """Make a trainer that ends after `total_steps` optimizer steps.
@@ -81,20 +131,26 @@ def build_trainer(
         run: The run's folder; logs go below it.
         total_steps: Optimizer steps of the whole run, over all attempts.
         callbacks: What happens beside the steps.
+        checkpoint_files: Reads and writes checkpoints.
         settings: The resolved configuration as a plain mapping, recorded with the run.
     """
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    loggers = _build_loggers(wandb, run)
+    loggers = build_loggers(wandb, run)
     for logger in loggers:
         logger.log_hyperparams(settings)
+    torch.set_float32_matmul_precision(options.float32_matmul)
     _quieten_lightning()
-    return pl.Trainer(
-        accelerator=_accelerator(options),
+    trainer = pl.Trainer(
+        accelerator=resolve_accelerator(options),
         devices=options.devices,
         num_nodes=options.num_nodes,
-        strategy=_build_strategy(options),
-        precision={"fp32": "32-true", "bf16": "bf16-mixed"}[options.precision],  # pyright: ignore[reportArgumentType]
+        strategy=build_strategy(options),
+        plugins=[
+            rank_environment(devices=options.devices, num_nodes=options.num_nodes),
+            checkpoint_files,
+        ],
+        precision="32-true",  # mixed precision is `Precision`'s, inside the step
         max_steps=total_steps,
         logger=loggers,
         callbacks=list(callbacks),
@@ -106,6 +162,8 @@ def build_trainer(
         num_sanity_val_steps=0,
         limit_val_batches=0,
     )
+    leave_signals_to_us(trainer)
+    return trainer
 
 
 def _quieten_lightning() -> None:
@@ -116,11 +174,17 @@ def _quieten_lightning() -> None:
         "isinstance.treespec",
         "You passed in a `val_dataloader`",
         "The 'train_dataloader' does not have",
+        "The `srun` command is available",  # rank_environment decides on that
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")
 
 
-def _accelerator(options: TrainerOptions) -> str:
+def resolve_accelerator(options: TrainerOptions) -> Literal["cpu", "gpu"]:
+    """Say where a run computes on this machine.
+
+    Raises:
+        ConfigError: More GPUs are asked for than there are.
+    """
     available = torch.cuda.device_count()
     if options.accelerator == "gpu" and available < options.devices:
         raise ConfigError(
@@ -134,14 +198,35 @@ def _accelerator(options: TrainerOptions) -> str:
     return options.accelerator
 
 
-def _build_strategy(options: TrainerOptions) -> Strategy | str:
+def build_strategy(options: TrainerOptions, start: Literal["popen", "fork"] = "popen") -> Strategy | str:
+    """Choose how ranks work together.
+
+    DDP without its static graph: with steps by hand that accumulate, PyTorch (2.15) ends in an assertion of its own.
+
+    Args:
+        options: The machine.
+        start: How Lightning starts ranks, where torchrun or Slurm have not: by the command line again, or, for tests,
+            by a fork.
+    """
     if options.world_size == 1:
         return "auto"
-    # The key bias is a buffer that never changes and the tables are the same everywhere: nothing to broadcast.
-    return DDPStrategy(gradient_as_bucket_view=True)
+    # The rank watch ends a run that stands still after rank_timeout_sec, and says why; collectives must outlast it.
+    timeout = timedelta(seconds=2 * options.rank_timeout_sec)
+    return DDPStrategy(
+        gradient_as_bucket_view=True, start_method=start, timeout=timeout, **_without_buffers()
+    )
 
 
-def _build_loggers(wandb: WandbOptions, run: Path) -> list[Logger]:
+def _without_buffers() -> dict[str, Any]:
+    """Spare every forward pass a broadcast of the buffers: position tables and zero biases, the same everywhere."""
+    parameters = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+    # Renamed in torch 2.13.
+    name = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+    return {name: False}
+
+
+def build_loggers(wandb: WandbOptions, run: Path) -> list[Logger]:
+    """Make what records a run: a CSV file, and Weights & Biases unless it is disabled."""
     # CSVLogger numbers its folders, so that every attempt of a resumed run has a file of its own.
     loggers: list[Logger] = [CSVLogger(save_dir=run, name="logs")]
     if wandb.mode != "disabled":
@@ -151,6 +236,21 @@ def _build_loggers(wandb: WandbOptions, run: Path) -> list[Logger]:
                 project=wandb.project,
                 save_dir=run,
                 offline=wandb.mode == "offline",
+                version=_wandb_run_id(run),
             )
         )
     return loggers
+
+
+def _wandb_run_id(run: Path) -> str | None:
+    """Find the id under which Weights & Biases knows a run, so that all its attempts are one run there.
+
+    Only rank 0 records anything.
+    """
+    if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
+        return None
+    file = run / "wandb_run_id.txt"
+    if not file.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{secrets.token_hex(4)}\n")
+    return file.read_text().strip()

@@ -1,0 +1,75 @@
+"""The search for the micro-batch as configuration makes it: what it tries has the shapes of what is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from videomae_train.config import build, micro_batch
+from videomae_train.config.loader import compose_config, load_config
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.data.loader import collate_labeled, collate_pretrain
+from videomae_train.training import trainer
+from videomae_train.training.batch_search import MicroBatchSearch
+
+SMALL = [
+    "model=tiny", "model.image_size=32", "model.num_frames=4", "optim.global_batch=4", "data.stride=2",
+    "loader.num_workers=0", "trainer.micro_batch=auto", "data.views=1", "run=somewhere",
+]  # fmt: skip
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "resolve_accelerator", lambda options: "gpu")
+
+
+def shapes(batch: Any) -> list[tuple[tuple[int, ...], torch.dtype, tuple[int, ...]]]:
+    return [(x.shape, x.dtype, x.stride()) for x in batch[:2]]
+
+
+def test_pretraining__tries_what_it_trains(packed_motions: Path) -> None:
+    mapping = compose_config("pretrain", [*SMALL, f"data.path={packed_motions}", "data.views=2"])
+    config = load_config("pretrain", mapping, PretrainConfig)
+    data = build.pretrain_data(config)
+    assert data.stream.micro_batch == 1
+    model, _ = build.pretraining_model(config)
+    plan = build.step_plan(config, len(data.selection))
+    module = build.module(config, build.reconstruction_task(config, model), plan, data)
+    (search,) = micro_batch.micro_batch_search(config, module, data)
+    assert isinstance(search, MicroBatchSearch)
+    real = collate_pretrain([data.dataset[place] for place in range(2)])
+    tried = micro_batch._batch_to_try(config, 2, CPU)
+    assert shapes(tried) == shapes(real)
+    assert tried[2].shape == real.hidden_idx.shape
+    assert search._sizes == (1, 2, 4)
+    assert search._fits(2, CPU)
+    search._use(2)
+    assert (module.plan.micro_batch, module.plan.accumulation, data.stream.micro_batch) == (2, 2, 2)
+
+
+def test_finetuning__tries_what_it_trains_in_pairs_where_it_mixes(packed_motions: Path) -> None:
+    split = ["data.selection=split/train", "data.val_selection=split/test"]
+    mapping = compose_config("finetune", [*SMALL, *split, f"data.path={packed_motions}"])
+    config = load_config("finetune", mapping, FinetuneConfig)
+    data = build.finetune_data(config)
+    assert data.stream.micro_batch == 2
+    model, _ = build.classifier(config, data.selection.dataset.classes)
+    plan = build.step_plan(config, len(data.selection))
+    module = build.module(config, build.classification_task(config, model), plan, data)
+    (search,) = micro_batch.micro_batch_search(config, module, data)
+    assert isinstance(search, MicroBatchSearch)
+    assert shapes(micro_batch._batch_to_try(config, 2, CPU)) == shapes(
+        collate_labeled([data.dataset[place] for place in range(2)])
+    )
+    assert search._sizes == (2, 4)
+    assert search._fits(2, CPU)
+
+
+def test_a_number__searches_nothing(packed_motions: Path) -> None:
+    mapping = compose_config("pretrain", [*SMALL, "trainer.micro_batch=2", f"data.path={packed_motions}"])
+    config = load_config("pretrain", mapping, PretrainConfig)
+    assert micro_batch.micro_batch_search(config, None, None) == []  # type: ignore[arg-type]

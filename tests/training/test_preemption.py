@@ -1,0 +1,82 @@
+"""Signals are remembered, and nobody else's handlers get in the way."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from stepping import Batches, make_module
+from torch.utils.data import DataLoader
+
+from videomae_train.training.preemption import StopRequest, exit_code_after, leave_signals_to_us
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+
+def handlers() -> list[Any]:
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal__is_remembered_and_interrupts_nothing(number: signal.Signals) -> None:
+    before = handlers()
+    with StopRequest() as stop:
+        assert stop.number == 0
+        os.kill(os.getpid(), number)
+        assert stop.number == number
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.number == number  # the first one counts
+    assert handlers() == before
+
+
+def test_second_ctrl_c__interrupts_at_once() -> None:
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers__come_back_after_an_error_too() -> None:
+    before = handlers()
+    with pytest.raises(ValueError, match="any"), StopRequest():
+        raise ValueError("any")
+    assert handlers() == before
+
+
+def test_other_threads__set_no_handlers() -> None:
+    before = handlers()
+
+    def use() -> None:
+        with StopRequest() as stop:
+            assert stop.number == 0
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert handlers() == before
+
+
+def test_exit_codes__tell_a_preemption_from_ctrl_c() -> None:
+    assert [exit_code_after(number.name) for number in SIGNALS] == [75, 75, 75, 130]
+
+
+def test_lightning__sets_no_handlers_of_its_own(tmp_path: Path) -> None:
+    seen: list[list[Any]] = []
+
+    class Look(pl.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            seen.append(handlers())
+
+    trainer = pl.Trainer(
+        accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, callbacks=[Look()],
+    )  # fmt: skip
+    leave_signals_to_us(trainer)
+    with StopRequest():
+        ours = handlers()
+        trainer.fit(make_module(4), DataLoader(Batches(0, 4), batch_size=None))
+        assert handlers() == ours
+    assert seen == [ours]

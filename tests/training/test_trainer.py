@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from videomae_train.training.trainer import WandbOptions, build_loggers
+
+
+def test_wandb__knows_all_attempts_as_one_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = build_loggers(WandbOptions("offline", "p", None), run)[1]
+    second = build_loggers(WandbOptions("offline", "p", None), run)[1]
+    assert first.version == second.version == (run / "wandb_run_id.txt").read_text().strip()
+    other = build_loggers(WandbOptions("offline", "p", None), tmp_path / "other")[1]
+    assert other.version != first.version

@@ -1,0 +1,87 @@
+"""The micro-batch that a configuration asks for: a number, or a search on the run's devices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
+from videomae_train.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
+from videomae_train.training.batch_search import MemoryProbe, MicroBatchSearch, micro_batch_sizes
+from videomae_train.training.module import SteppingModule
+from videomae_train.training.tasks import ClassificationTask, ReconstructionTask, Task
+from videomae_train.types import LabeledBatch, PretrainBatch
+
+
+def initial_micro_batch(config: TrainingConfig) -> int:
+    """Give the machine's micro-batch, or where it is searched for, the smallest; the search replaces it."""
+    return _sizes_to_try(config)[0] if config.trainer.micro_batch == "auto" else config.trainer.micro_batch
+
+
+def micro_batch_search(
+    config: PretrainConfig | FinetuneConfig,
+    module: SteppingModule,
+    data: PretrainDataModule | FinetuneDataModule,
+) -> list[pl.Callback]:
+    """Make the search for the micro-batch, where it is asked for."""
+    if config.trainer.micro_batch != "auto":
+        return []
+
+    def use(size: int) -> None:
+        module.use_micro_batch(size)
+        data.stream.micro_batch = size
+
+    probe = MemoryProbe(
+        make_task=lambda: _task_to_try(config),
+        make_batch=lambda size, device: _batch_to_try(config, size, device),
+        optimizer=config.optim.options,
+        update=config.update,
+    )
+    return [MicroBatchSearch(_sizes_to_try(config), probe.fits, use)]
+
+
+def _task_to_try(config: PretrainConfig | FinetuneConfig) -> Task:
+    # Not compiled: that would take minutes for each size, and needs less memory, not more.
+    if isinstance(config, PretrainConfig):
+        model = VideoMAEForPreTraining(config.model)
+        model.set_grad_checkpointing(config.trainer.activation_checkpointing)
+        return ReconstructionTask(model)
+    wanted = replace(config.source, **config.head.model_dump()).with_labels({0: "a", 1: "b"})
+    classifier = VideoMAEForVideoClassification(wanted)
+    classifier.set_grad_checkpointing(config.trainer.activation_checkpointing)
+    return ClassificationTask(classifier, config.mix, wanted.num_labels)
+
+
+def _batch_to_try(
+    config: PretrainConfig | FinetuneConfig, num_videos: int, device: torch.device
+) -> PretrainBatch | LabeledBatch:
+    model = config.model if isinstance(config, PretrainConfig) else config.source
+    num_clips = num_videos * config.data.views
+    shape = (num_clips, model.num_frames, *model.frame_size, model.num_channels)
+    clips = torch.zeros(shape, dtype=torch.uint8, device=device).permute(0, 1, 4, 2, 3)
+    numbers = torch.zeros(num_clips, dtype=torch.int64, device=device)
+    if isinstance(config, FinetuneConfig):
+        return LabeledBatch(clips, numbers, numbers, ())
+    visible, hidden, unscored = (
+        torch.from_numpy(part).to(device).repeat(num_clips, 1) for part in _tokens_to_try(config)
+    )
+    return PretrainBatch(clips, visible, hidden, unscored, numbers, ())
+
+
+def _tokens_to_try(config: PretrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Give any mask's visible, scored and unscored tokens: all masks have as many of each."""
+    grid, rng = config.model.grid, np.random.default_rng(0)
+    mask = config.masking.build()(grid, rng)
+    decoded = config.masking.decode.build()(mask, grid, rng)
+    return np.flatnonzero(~mask), decoded[mask[decoded]], decoded[~mask[decoded]]
+
+
+def _sizes_to_try(config: TrainingConfig) -> tuple[int, ...]:
+    # Mixing pairs clips.
+    pairs = isinstance(config, FinetuneConfig) and config.mix.mixes and config.data.views % 2
+    return micro_batch_sizes(config.optim.global_batch, config.trainer.world_size, unit=2 if pairs else 1)

@@ -1,0 +1,63 @@
+"""An exponential moving average of the weights, beside the weights that are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Follows a model's parameters: average += (1 - decay) * (parameter - average), once an optimizer step.
+
+    It is kept in float32 (or better, where the parameters are), on the parameters' device, under their names, and is
+    no part of the model: the names of the model's state do not depend on it.
+
+    Args:
+        model: What is followed, as it is now: the average begins at its weights.
+        decay: Constant over the run, in (0, 1). Steps of about 1 / (1 - decay) count.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._live = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        self._average = {
+            name: live.to(torch.promote_types(live.dtype, torch.float32), copy=True)
+            for name, live in self._live.items()
+        }
+
+    def update(self, went: Tensor) -> None:
+        """Follow one optimizer step.
+
+        Args:
+            went: Scalar on the parameters' device: 1.0 where the step was taken, 0.0 where it was skipped, which
+                leaves the average as it is. A tensor, so that nobody waits for the device to know.
+        """
+        for name, average in self._average.items():
+            average.lerp_(self._live[name].to(average.dtype), went.to(average.dtype) * (1.0 - self._decay))
+
+    @contextmanager
+    def in_place(self) -> Generator[None]:
+        """Let the model hold the average inside a block, for scoring or saving it, and its own weights after it."""
+        own = {name: live.clone() for name, live in self._live.items()}
+        self._set(self._average)
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the averages under the names of the model's parameters."""
+        return dict(self._average)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from saved averages of the same model, wherever they lie."""
+        assert state.keys() == self._average.keys(), "averages of another model"
+        for name, average in self._average.items():
+            average.copy_(state[name])
+
+    def _set(self, values: Mapping[str, Tensor]) -> None:
+        for name, live in self._live.items():
+            live.copy_(values[name])

@@ -1,0 +1,79 @@
+"""Signals that ask a run to stop: remembered when they come, obeyed at the end of the step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+import pytorch_lightning as pl
+
+# SIGTERM: preemption, scancel, a shutdown. SIGUSR1 and SIGUSR2: Slurm's warning, as sbatch --signal or submitit ask
+# for it. SIGINT: Ctrl-C.
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: not done, worth another try
+EXIT_INTERRUPTED = 130  # as shells have it for Ctrl-C
+
+
+class StopRequest:
+    """Remembers, inside a `with` block, that a signal asked this process to stop.
+
+    Nothing else happens in the handler: a checkpoint written there would be of half a step, and ranks that are
+    signalled at different moments would wait for each other for ever. A second Ctrl-C interrupts at once.
+    Outside the main thread, where Python allows no handlers, none are set.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0  # of the first signal that came; 0 while none has
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            # None: a handler that was not set from Python, and cannot be set again from here.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self.number == signal.SIGINT:
+                raise KeyboardInterrupt
+            # Not print: the signal may have come in the middle of one.
+            os.write(sys.__stderr__.fileno(), b"\nStopping after this step. Ctrl-C again stops at once.\n")  # type: ignore[union-attr]
+        self.number = self.number or number
+
+
+def exit_code_after(signal_name: str) -> int:
+    """Return the exit code of a run that a signal stopped."""
+    return EXIT_INTERRUPTED if signal_name == signal.SIGINT.name else EXIT_PREEMPTED
+
+
+def leave_signals_to_us(trainer: pl.Trainer) -> None:
+    """Keep Lightning from handling signals in its own way.
+
+    Its SIGTERM handler broadcasts from inside the handler, which hangs when ranks are signalled at different moments;
+    and to learn of it, every micro-batch broadcasts a flag and waits for the GPU to read it.
+    """
+    trainer._signal_connector = _NoSignals()  # type: ignore[assignment]  # pyright: ignore
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # pyright: ignore[reportPrivateUsage]
+
+
+class _NoSignals:
+    """Stands where Lightning's signal connector was."""
+
+    received_sigterm = False
+
+    def register_signal_handlers(self) -> None:
+        pass
+
+    def teardown(self) -> None:
+        pass

@@ -1,0 +1,65 @@
+"""Who started this process, and so who knows its rank."""
+
+from __future__ import annotations
+
+import os
+
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from videomae_train.errors import ConfigError
+
+
+def rank_environment(*, devices: int, num_nodes: int) -> ClusterEnvironment:
+    """Choose by who started the process: torchrun, srun, or a person, for whom Lightning starts one node's ranks.
+
+    Lightning's own choice also takes srun for granted wherever Slurm's variables are set (a batch script without srun
+    then waits for ranks that nobody starts), and installs signal handlers that save inside the handler.
+
+    Args:
+        devices: Ranks of each node.
+        num_nodes: Nodes.
+
+    Raises:
+        ConfigError: The starter made another number of ranks, or several nodes have no starter.
+    """
+    if TorchElasticEnvironment.detect():
+        _check_ranks("torchrun", int(os.environ["WORLD_SIZE"]), devices, num_nodes)
+        return TorchElasticEnvironment()
+    if _started_by_srun():
+        _check_ranks("srun", int(os.environ["SLURM_NTASKS"]), devices, num_nodes)
+        return SLURMEnvironment(auto_requeue=False)
+    if num_nodes > 1:
+        raise ConfigError(
+            where="trainer.num_nodes",
+            came=f"{num_nodes}, and this process was started by neither srun nor torchrun",
+            expected="a starter that reaches every node",
+            todo="Add launcher=slurm, or start the command with srun or torchrun; see docs/pretraining.md.",
+        )
+    return LightningEnvironment()
+
+
+def ranks_from_outside() -> int:
+    """Count the ranks that torchrun or srun started; 1 where Lightning starts them."""
+    if TorchElasticEnvironment.detect():
+        return int(os.environ["WORLD_SIZE"])
+    return int(os.environ["SLURM_NTASKS"]) if _started_by_srun() else 1
+
+
+def _started_by_srun() -> bool:
+    # A batch script or an allocation's shell has SLURM_NTASKS too; only a task of srun has a step. Shells that srun
+    # opened have one as well: Slurm names those jobs after the shell.
+    shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return "SLURM_STEP_ID" in os.environ and "SLURM_NTASKS" in os.environ and not shell
+
+
+def _check_ranks(starter: str, found: int, devices: int, num_nodes: int) -> None:
+    if found != devices * num_nodes:
+        raise ConfigError(
+            where="trainer.devices, trainer.num_nodes",
+            came=f"{devices} x {num_nodes} = {devices * num_nodes} ranks, while {starter} started {found}",
+            expected="as many ranks as processes",
+            todo=f"Change them, or the number of {'tasks' if starter == 'srun' else 'processes'} of {starter}.",
+        )
