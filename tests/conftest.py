@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from videomae_train.data.packing import PackOptions, pack
 from videomae_train.data.sources import open_source
 from videomae_train.data.synthetic import generate_motion_videos
 
-# Tests run on few cores beside other work: threads that wait for each other cost more than they bring.
+# Tests run on few cores beside other work: threads that wait for each other cost more than they bring. The variable
+# is for the processes that tests start.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -173,7 +173,7 @@ def pack(
 
 
 @videomae.command(short_help="Look for what makes videos bad to train on.")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.option("--splits", type=click.Path(path_type=Path), metavar="FOLDER", help="Lists, as for pack.")
 @click.option("--unlabelled", is_flag=True, help="Folder names are no classes, as for pack.")
 @click.option("--frames-fps", type=float, metavar="FPS", help="Rate of folders of frames, as for pack.")
@@ -195,7 +195,7 @@ def pack(
     "--page", type=click.Path(path_type=Path), help="Report page.  [default: check-NAME/report.html]"
 )
 def check(
-    source: Path,
+    source: str,
     splits: Path | None,
     unlabelled: bool,
     frames_fps: float | None,
@@ -210,8 +210,9 @@ def check(
 ) -> None:
     """Look into every video of SOURCE, before GPU days are spent on it.
 
-    SOURCE is a packed set, or whatever `videomae pack` takes. Reports lengths, rates, sizes, codecs, keyframes,
-    duplicates, balance of the classes, overlap of train and test, and faults: as a table, a page and a JSON file.
+    SOURCE is a packed set, its URL, or whatever `videomae pack` takes. Reports lengths, rates, sizes, codecs,
+    keyframes, duplicates, balance of the classes, overlap of train and test, and faults: as a table, a page and a
+    JSON file.
 
     Exit code 1, with the reason, when the set cannot be trained on.
     """

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fault_server import serve
 from inspected_sets import set_of, video
 from small_clips import encode, moving_frames, write_tree
 
@@ -167,3 +168,13 @@ def test_describe__leaves_out_what_is_not_known() -> None:
     assert rows["codec"] == "h264 (2)"
     empty = describe(measure_set(set_of()))
     assert set(empty) == {"videos", "in all", "classes"}
+
+
+def test_check__a_set_behind_an_address(packed_folder: Path) -> None:
+    check(packed_folder, *FITTING)
+    here = json.loads(Path(f"check-{packed_folder.name}", "check.json").read_text())
+    with serve(packed_folder.parent) as server:
+        check(f"{server.url}/{packed_folder.name}", *FITTING, "--json", "there.json", "--page", "there.html")
+    there = json.loads(Path("there.json").read_text())
+    assert there["videos"] == here["videos"]
+    assert there["findings"] == here["findings"]

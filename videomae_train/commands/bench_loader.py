@@ -86,6 +86,10 @@ def _pack_ways(source: SourceSet, folder: Path, options: LoaderBenchOptions) -> 
         "encoded anew": _module(folder / "encoded", options.overrides, views=1),
         "intra": _module(folder / "intra", options.overrides, views=1),
         f"intra, {_MANY_VIEWS} views": _module(folder / "intra", options.overrides, views=_MANY_VIEWS),
+        # What is left to the processor when a GPU crops and resizes.
+        "the same, uncropped": _module(
+            folder / "intra", [*options.overrides, "data.crop_on=device"], views=_MANY_VIEWS
+        ),
     }
 
 
@@ -161,4 +165,5 @@ def _conditions(num_videos: int, options: LoaderBenchOptions) -> str:
         " decode, rest (crops, resizing, masks): shares of that time. wait: the share of wall time that a step of"
         f" {options.step_ms:.0f} ms for {_MICRO_BATCH} videos waits for one loader process. Encoded anew: short side at"
         f" most {options.short_side} px, a keyframe every {Reencoding.keyframe_interval} frames; intra: each frame."
+        " Uncropped: crops and resizing are left to a GPU (data.crop_on=device)."
     )

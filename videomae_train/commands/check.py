@@ -26,6 +26,7 @@ from videomae_train.data.inspection import (
     inspected_source,
 )
 from videomae_train.data.layout import DESCRIPTION_FILE, FAULTS_FILE
+from videomae_train.data.locations import Location
 from videomae_train.data.sources import SourceSet, open_source
 from videomae_train.errors import ConfigError, ShardError, VideoMAETrainError
 
@@ -60,15 +61,16 @@ class CheckOptions:
     page: Path | None
 
 
-def run_check(path: Path, options: CheckOptions) -> None:
-    """Check a packed set, a folder of videos or a list, and say what was found.
+def run_check(source: str | Path, options: CheckOptions) -> None:
+    """Check a packed set, here or behind a URL, a folder of videos or a list, and say what was found.
 
     Raises:
         ConfigError: There is nothing to check.
         VideoMAETrainError: The set cannot be trained on; the message says why.
     """
-    inspected, findings = _examine(path, options)
-    folder = Path(f"check-{path.resolve().name}")
+    place = Location.of(source)
+    inspected, findings = _examine(place, options)
+    folder = Path(f"check-{place.address.rsplit('/', 1)[-1]}")
     page, json_file = options.page or folder / "report.html", options.json_file or folder / "check.json"
     write_check_json(json_file, inspected, findings, options.clip)
     write_check_page(page, inspected, findings, options.clip)
@@ -76,32 +78,33 @@ def run_check(path: Path, options: CheckOptions) -> None:
     _print(f"page: {page} · every video: {json_file}")
     if errors := [finding for finding in findings if finding.severity == Severity.ERROR]:
         raise VideoMAETrainError(
-            where=str(path),
+            where=str(source),
             came="cannot be trained on: " + " ".join(error.text for error in errors).rstrip("."),
             expected="a set without errors",
             todo=errors[0].todo,
         )
 
 
-def _examine(path: Path, options: CheckOptions) -> tuple[InspectedSet, list[Finding]]:
-    if not (path / DESCRIPTION_FILE).is_file():
-        inspected = _inspect_source(path, options)
+def _examine(place: Location, options: CheckOptions) -> tuple[InspectedSet, list[Finding]]:
+    if not place.is_remote and not (place.path / DESCRIPTION_FILE).is_file():
+        inspected = _inspect_source(place.path, options)
         return inspected, diagnose(inspected, options.clip)
     try:
-        dataset = PackedDataset.open(path)
+        dataset = PackedDataset.open(place)
     except ShardError as error:
-        nothing = InspectedSet(str(path), is_packed=True, is_decoded=False, classes=(), videos=())
+        nothing = InspectedSet(str(place), is_packed=True, is_decoded=False, classes=(), videos=())
         return nothing, [Finding("damaged-set", Severity.ERROR, f"{error.where}: {error.came}.", error.todo)]
-    inspected = _inspect_packed(path, dataset, options)
+    inspected = _inspect_packed(place, dataset, options)
     return inspected, diagnose(inspected, options.clip)
 
 
-def _inspect_packed(path: Path, dataset: PackedDataset, options: CheckOptions) -> InspectedSet:
+def _inspect_packed(place: Location, dataset: PackedDataset, options: CheckOptions) -> InspectedSet:
     with inspected_packed(
         dataset, decode=not options.quick, processes=options.processes, timeout_sec=options.timeout_sec
     ) as videos:
         seen = tuple(_with_progress(videos, dataset.num_videos))
-    return InspectedSet(str(path), True, not options.quick, dataset.classes, seen, _left_out(path))
+    left_out = () if place.is_remote else _left_out(place.path)
+    return InspectedSet(str(place), True, not options.quick, dataset.classes, seen, left_out)
 
 
 def _left_out(path: Path) -> tuple[str, ...]:
