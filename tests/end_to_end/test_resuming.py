@@ -8,6 +8,8 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,7 @@ def test_two_kills__change_nothing(recipe: list[str], straight: Path, tmp_path: 
     # Then in the middle of the next save: the file is written, and has neither checksum nor name.
     assert end_of(start(*command, before=die_while_saving(1, "_write_checksum"))) == -signal.SIGKILL
     assert list((run / "checkpoints").glob("*.unfinished"))
+    (run / "checkpoints" / "step-00000001.unfinished").touch()  # of a save that this attempt will not repeat
     # By its folder alone, as it was.
     assert end_of(start("pretrain", f"run={run}")) == 0
     assert_same_run(run, straight, STEPS)
@@ -151,3 +154,23 @@ def test_full_disk__is_an_error_and_the_run_goes_on_later(
     assert "Traceback" not in said.read_text()
     assert end_of(start("pretrain", *recipe, f"run={run}", "resume=auto")) == 0
     assert_same_run(run, straight, STEPS)
+
+
+@pytest.mark.slow
+def test_signal_to_all_processes__of_two_ranks_with_workers(
+    recipe: list[str], straight: Path, tmp_path: Path
+) -> None:
+    """As Slurm and terminals send it: ranks and their loader workers all get it at once."""
+    run = tmp_path / "run"
+    two = ["trainer.devices=2", "trainer.micro_batch=1", "loader.num_workers=1", "trainer.log_every_steps=1"]
+    command = [str(Path(sys.executable).parent / "videomae"), "pretrain", *recipe, *two, f"run={run}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(lambda: num_steps(run) >= 3)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate()[1]
+    assert process.returncode == 75, said
+    assert "Traceback" not in said
+    assert newest_checkpoint(run / "checkpoints") is not None
+    # From two ranks to one, by the folder alone but for the machine.
+    assert end_of(start("pretrain", *recipe, "resume=auto", f"run={run}")) == 0
+    assert read_ledger(run / LEDGER) == read_ledger(straight / LEDGER)

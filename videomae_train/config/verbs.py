@@ -16,7 +16,7 @@ from videomae_train.config import build
 from videomae_train.config.cards import classifier_card, pretraining_card
 from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
-from videomae_train.config.recipe import check_unchanged, read_record, record_run
+from videomae_train.config.recipe import RunRecord, check_unchanged, read_record, record_run
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.evaluation.ranks import Ranks
@@ -113,8 +113,7 @@ def evaluate(config: EvaluateConfig) -> Accuracy | None:
 def _claim(config: TrainingConfig, verb: str) -> None:
     """Take a run's folder: a new one, or the same one again on request and with the same recipe."""
     checkpoints = config.run / "checkpoints"
-    newest = newest_checkpoint(checkpoints) if config.resume == "auto" else None
-    record = read_record(config.run) if newest is not None else None
+    record = _record_to_go_on_with(config)
     if record is not None:
         check_unchanged(config, verb, record)
     if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
@@ -128,7 +127,10 @@ def _claim(config: TrainingConfig, verb: str) -> None:
         )
     checkpoints.mkdir(parents=True, exist_ok=True)
     tidy_checkpoints(checkpoints)
-    record_run(config, verb, record, step_of(newest) if newest else 0)
+
+
+def _record_to_go_on_with(config: TrainingConfig) -> RunRecord | None:
+    return read_record(config.run) if _resumed_from(config) is not None else None
 
 
 def _write_weights_report(run: Path, fates: WeightsReport | None) -> None:
@@ -153,6 +155,10 @@ def _fit(
     card: str,
 ) -> TrainOutcome:
     began = time.perf_counter()
+    if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+        # Only now, when the request has proved good.
+        newest = newest_checkpoint(config.run / "checkpoints")
+        record_run(config, title, _record_to_go_on_with(config), 0 if newest is None else step_of(newest))
     saving = build.saving(config, stop)
     trainer = build.trainer(config, module.plan, title, saving, micro_batch_search(config, module, data))
     with _naming_disk_failures(config.run):
