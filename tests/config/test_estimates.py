@@ -53,7 +53,7 @@ def really_kept_bytes(model: nn.Module) -> tuple[int, int]:
 
 
 def test_count__equals_a_real_pass() -> None:
-    counted = count_pass(lambda: VideoMAEForPreTraining(SMALL), reconstruction, bf16=False)
+    counted = count_pass(lambda: VideoMAEForPreTraining(SMALL), reconstruction, compute=torch.float32)
     model = VideoMAEForPreTraining(SMALL)
     kept, flops = really_kept_bytes(model)
     assert counted.parameters == sum(weight.numel() for weight in model.parameters())
@@ -66,7 +66,7 @@ def test_count__grows_with_the_batch() -> None:
         count_pass(
             lambda: VideoMAEForPreTraining(SMALL),
             lambda model, batch=batch: reconstruction(model, batch),
-            bf16=False,
+            compute=torch.float32,
         )
         for batch in (2, 4)
     )
@@ -82,16 +82,19 @@ def test_count__recomputed_activations_cost_operations_and_spare_memory() -> Non
         model.set_grad_checkpointing()
         return model
 
-    plain = count_pass(lambda: VideoMAEForPreTraining(deep), reconstruction, bf16=False)
-    spared = count_pass(checkpointed, reconstruction, bf16=False)
+    plain = count_pass(lambda: VideoMAEForPreTraining(deep), reconstruction, compute=torch.float32)
+    spared = count_pass(checkpointed, reconstruction, compute=torch.float32)
     assert spared.activation_bytes < 0.6 * plain.activation_bytes
     assert 1.1 * plain.flops < spared.flops < 1.4 * plain.flops
 
 
-def test_count__bf16_keeps_less() -> None:
+@pytest.mark.parametrize("half_format", [torch.bfloat16, torch.float16])
+def test_count__mixed_precision_keeps_less(half_format: torch.dtype) -> None:
     full, half = (
-        count_pass(lambda: VideoMAEForPreTraining(SMALL), lambda model: reconstruction(model, 32), bf16=bf16)
-        for bf16 in (False, True)
+        count_pass(
+            lambda: VideoMAEForPreTraining(SMALL), lambda model: reconstruction(model, 32), compute=compute
+        )
+        for compute in (torch.float32, half_format)
     )
     assert half.activation_bytes < 0.95 * full.activation_bytes
     assert half.flops == full.flops
@@ -99,7 +102,7 @@ def test_count__bf16_keeps_less() -> None:
 
 def test_count__leaves_the_machine_as_it_was() -> None:
     state = torch.get_rng_state()
-    count_pass(lambda: VideoMAEForPreTraining(SMALL), reconstruction, bf16=False)
+    count_pass(lambda: VideoMAEForPreTraining(SMALL), reconstruction, compute=torch.float32)
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -113,16 +116,17 @@ def test_optimizer_state__layer_decay_does_not_matter(caplog: pytest.LogCaptureF
     assert not caplog.records, "timm has nothing to remark"
 
 
-def test_sums__weights_gradients_moments_clips_activations() -> None:
-    memory = memory_of_rank(PassCost(1000, 0, 500), state_per_weight=2.0, clip_bytes=30)
-    assert memory.total == 4 * 1000 * (1 + 1 + 2) + 500 + 30
-    disk = disk_of_run(1000, state_per_weight=2.0, keep=2)
-    assert disk.checkpoint == 12_000
-    assert disk.total == 3 * 12_000 + 4_000
+@pytest.mark.parametrize("averaged", [False, True])
+def test_sums__weights_gradients_moments_average_clips_activations(averaged: bool) -> None:
+    memory = memory_of_rank(PassCost(1000, 0, 500), state_per_weight=2.0, averaged=averaged, clip_bytes=30)
+    assert memory.total == 4 * 1000 * (1 + 1 + 2 + averaged) + 500 + 30
+    disk = disk_of_run(1000, state_per_weight=2.0, averaged=averaged, keep=2)
+    assert disk.checkpoint == 12_000 + 4_000 * averaged
+    assert disk.total == 3 * disk.checkpoint + 4_000
 
 
 def test_device__has_a_rate() -> None:
-    device = measure_device("cpu", bf16=False, memory_bytes=1, seconds=0.0)
+    device = measure_device("cpu", compute=torch.float32, memory_bytes=1, seconds=0.0)
     assert device.matmul_flops_per_sec > 1e8
 
 
@@ -131,7 +135,7 @@ def test_count_pass__leaves_a_process_able_to_fork_children_that_train() -> None
 import os, torch
 from videomae_train.config.estimates import count_pass
 layer = lambda: torch.nn.Linear(4, 4)
-count_pass(layer, lambda layer: layer(torch.ones(2, 4)).sum(), bf16=False)
+count_pass(layer, lambda layer: layer(torch.ones(2, 4)).sum(), compute=torch.float32)
 child = os.fork()
 if child:
     raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -6,8 +6,10 @@ from videomae_train.config import run_cost
 from videomae_train.config.estimates import UTILISATION, Device
 from videomae_train.config.explain import Explanation, explain, infer_verb
 from videomae_train.config.provenance import Origin
+from videomae_train.config.run_cost import Cost
 from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEForPreTraining, save_weights_folder
+from videomae_train.training import trainer
 
 DEVICE = Device("CPU, as these tests have it", 8 * 2**30, 1e11)
 TINY = ["model=tiny", "trainer=cpu"]
@@ -94,6 +96,50 @@ def test_cost__follows_micro_batch_and_decoder() -> None:
     assert large.memory.activations == pytest.approx(2 * small.memory.activations, rel=0.02)
     assert large.memory.weights == small.memory.weights
     assert large.step_sec == pytest.approx(large.flops_per_step / (1e11 * UTILISATION))
+
+
+def cost_of(*overrides: str) -> Cost:
+    cost = explain("pretrain", [*TINY, *SHORT, *overrides]).cost
+    assert cost is not None
+    return cost
+
+
+def test_cost__follows_checkpointing_average_and_precision() -> None:
+    plain, averaged = cost_of(), cost_of("optim.ema_decay=0.999")
+    assert averaged.memory.average == 4 * plain.counted.parameters
+    assert averaged.disk.checkpoint - plain.disk.checkpoint == 4 * plain.counted.parameters
+    recomputed = cost_of("trainer.activation_checkpointing=true")
+    assert recomputed.memory.activations < 0.6 * plain.memory.activations
+    assert recomputed.flops_per_step > 1.1 * plain.flops_per_step
+    for name in ("bf16", "fp16"):
+        assert cost_of(f"trainer.precision={name}").memory.activations < plain.memory.activations, name
+
+
+def test_cost__published_crops_take_four_bytes_a_value() -> None:
+    overrides = ["model=tiny", "trainer=cpu", "optim.global_batch=8"]
+    exact = explain("finetune", [*overrides, "data.crop_resampling=float_no_antialias"]).cost
+    coarse = explain("finetune", overrides).cost
+    assert exact is not None
+    assert coarse is not None
+    assert exact.memory.clips == 4 * coarse.memory.clips
+
+
+def test_searched_micro_batch__is_counted_at_its_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "resolve_accelerator", lambda _: "gpu")
+    found = explain(
+        "pretrain", ["model=tiny", "trainer=gpu", "trainer.micro_batch=auto", "optim.global_batch=8"]
+    )
+    assert value_of(found, "trainer.micro_batch")[0] == "auto"
+    assert found.derived.micro_batch == 1
+    assert found.cost is not None
+    assert found.cost.memory.clips == 8 * 3 * 64 * 64
+
+
+def test_several_sets__are_explained_without_their_paths() -> None:
+    found = explain("pretrain", ["experiment=pretrain_vitb_hybrid_v2", *TINY, "masking.ratio=0.75"])
+    assert found.missing == ("data.sets.kinetics.path", "data.sets.something.path")
+    assert value_of(found, "data.sets.something.stride") == (2, Origin("group", "data/hybrid.yaml", "recipe"))
+    assert found.derived.num_videos is None
 
 
 @pytest.mark.parametrize(

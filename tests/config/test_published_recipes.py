@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from videomae_train.config import build
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.paths import configs_folder
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.data.options import EvaluationDataOptions
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -42,10 +44,16 @@ def machine_of(recipe: str) -> list[str]:
     return found.group(1).split()
 
 
+def paths_of(recipe: str) -> list[str]:
+    """The paths that the command in the recipe's head gives."""
+    found = re.findall(r"(data\.\S*path)=\$[A-Z]+", head_of(recipe)[1])
+    assert found, recipe
+    return [f"{key}=x" for key in found]
+
+
 def load_pretraining(recipe: str) -> PretrainConfig:
-    mapping = compose_config(
-        "pretrain", [f"experiment={recipe}", *machine_of(recipe), "data.path=x", "run=x"]
-    )
+    overrides = [f"experiment={recipe}", *machine_of(recipe), *paths_of(recipe), "run=x"]
+    mapping = compose_config("pretrain", overrides)
     return load_config("pretrain", mapping, PretrainConfig)
 
 
@@ -77,10 +85,28 @@ def common_row(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
         "epochs": config.optim.epochs,
         "warmup": config.optim.warmup_epochs,
         "views": config.data.views,
-        "stride": config.data.stride,
         "clip": config.optim.clip_grad_norm,
         "flip": config.data.flip,
     }
+
+
+def strides_of(config: PretrainConfig) -> int | str:
+    """The stride, or those of several sets in the order of their names."""
+    if config.data.sets is None:
+        assert config.data.stride is not None
+        return config.data.stride
+    return ",".join(str(member.stride) for _, member in sorted(config.data.sets.items()))
+
+
+def evaluation_of(recipe: str) -> EvaluationDataOptions:
+    """The evaluation that the recipe's head names."""
+    (command,) = [line for line in head_of(recipe) if "videomae evaluate " in line]
+    words = command.partition("videomae evaluate ")[2].split()
+    mapping = compose_config(
+        "evaluate", [word for word in words if "$" not in word] + ["data.path=x", "weights=x"]
+    )
+    options: Any = OmegaConf.to_container(mapping.data)
+    return EvaluationDataOptions(**options, num_frames=16, size=224)
 
 
 @pytest.mark.parametrize("recipe", PRETRAINING)
@@ -88,6 +114,8 @@ def test_pretraining__resolves_to_what_was_published(recipe: str) -> None:
     config, published = load_pretraining(recipe), PRETRAINING[recipe]
     decode = config.masking.decode
     row = common_row(config) | {
+        "stride": strides_of(config),
+        "checkpointing": config.trainer.activation_checkpointing,
         "ratio": config.masking.ratio,
         "decode": decode.ratio if decode.name == "running_cell" else decode.name,
         "blocks": config.model.decoder_num_hidden_layers,
@@ -114,20 +142,27 @@ def load_model(name: str) -> VideoMAEConfig:
 
 @pytest.mark.parametrize("recipe", FINETUNING)
 def test_finetuning__resolves_to_what_was_published(recipe: str) -> None:
-    config = load_finetuning(recipe)
+    config, views = load_finetuning(recipe), evaluation_of(recipe)
     row = common_row(config) | {
         "min": build.step_plan(config, num_videos=240_436).schedule.floor,
         "decay": config.optim.layer_decay,
         "path": config.head.drop_path_rate,
         "head": config.head.head_dropout,
         "weight": config.optim.weight_decay,
+        "stride": config.data.stride,
+        "windows": config.data.windows,
+        "evaluation": f"{views.num_clips}x{views.num_crops}",
     }
     compare(row, FINETUNING[recipe])
     optim, mix = config.optim, config.mix
     assert (optim.name, optim.betas, optim.eps) == ("adamw", (0.9, 0.999), 1e-8)
     assert (mix.mixup_alpha, mix.cutmix_alpha, mix.label_smoothing) == (0.8, 1.0, 0.1)
     assert config.head.head_init_scale == 0.001
-    assert config.data.crop == "random_resized"
+    data = config.data
+    assert (data.crop, data.crop_resampling) == ("random_resized", "float_no_antialias")
+    assert (data.randaugment, data.erase_probability) == ("rand-m7-n4-mstd0.5-inc1", 0.25)
+    assert (data.view_jitter_frames, config.optim.ema_decay) == (0, None)
+    assert (views.selection, views.stride, views.antialias) == (data.val_selection, data.stride, False)
     check_one_rank(config)
 
 

@@ -149,13 +149,13 @@ def _source(origin: Origin) -> str:
 
 def _derived_rows(explanation: Explanation) -> Rows:
     config, derived = explanation.config, explanation.derived
-    optim, trainer = config.optim, config.trainer
+    optim = config.optim
     batch = optim.global_batch
     rows: Rows = [
         (
             "global batch",
             f"{batch} videos",
-            f"{derived.ranks} rank(s) x micro batch {trainer.micro_batch} x accumulation {derived.accumulation}",
+            _division(explanation),
         ),
         ("views per step", f"{derived.views_per_step}", f"{batch} videos x {config.data.views} view(s)"),
         (
@@ -169,6 +169,15 @@ def _derived_rows(explanation: Explanation) -> Rows:
         seen = f"{derived.visible} seen by the encoder, {derived.decoded} reconstructed"
         rows.append(("tokens of a clip", f"{derived.tokens}", seen if derived.decoded else "all seen"))
     return rows
+
+
+def _division(explanation: Explanation) -> str:
+    derived = explanation.derived
+    if explanation.config.trainer.micro_batch == "auto":
+        return f"{derived.ranks} rank(s); the run searches for the micro batch, estimates have {derived.micro_batch}"
+    return (
+        f"{derived.ranks} rank(s) x micro batch {derived.micro_batch} x accumulation {derived.accumulation}"
+    )
 
 
 def _length_rows(explanation: Explanation) -> Rows:
@@ -207,7 +216,8 @@ def _cost_rows(explanation: Explanation) -> Rows:
             ("model", "not known", "give weights=..., or model=base and so on, to have its cost estimated")
         ]
     memory, disk = cost.memory, cost.disk
-    views = config.trainer.micro_batch * config.data.views
+    views = explanation.derived.micro_batch * config.data.views
+    average = f"average {_gib(memory.average)}, " if memory.average else ""
     rows: Rows = [
         ("parameters", f"{cost.counted.parameters:,}", ""),
         (
@@ -219,7 +229,7 @@ def _cost_rows(explanation: Explanation) -> Rows:
             "memory of a rank",
             _gib(memory.total),
             f"weights {_gib(memory.weights)}, gradients {_gib(memory.gradients)}, optimiser {_gib(memory.optimizer)}, "
-            f"{views} clips {_gib(memory.clips)}, activations {_gib(memory.activations)}",
+            f"{average}{views} clips {_gib(memory.clips)}, activations {_gib(memory.activations)}",
         ),
     ]
     rows += _time_rows(explanation, cost)

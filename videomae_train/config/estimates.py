@@ -3,7 +3,8 @@
 Operations and activations are counted on the true model: one forward and backward pass over fake tensors, which have
 shapes but no values, takes a second or two for the largest model and no memory.
 
-    memory of a rank = weights + gradients + optimiser state + clips + what autograd keeps for one micro-batch
+    memory of a rank = weights + their average + gradients + optimiser state + clips
+                       + what autograd keeps for one micro-batch
     time of a step   = operations of its views / (ranks' matrix-product rate x UTILISATION)
 
 Left out: decoding and every other wait for data, the allocator's slack, kernels' workspaces, CUDA's own context, the
@@ -50,14 +51,14 @@ def count_pass(
     make_model: Callable[[], nn.Module],
     loss: Callable[[nn.Module], Tensor],
     *,
-    bf16: bool,
+    compute: torch.dtype,
 ) -> PassCost:
     """Count one pass without computing anything.
 
     Args:
         make_model: Called once, on the meta device.
         loss: The micro-batch's loss, from inputs that it makes itself; called where every tensor is fake.
-        bf16: Under bf16 autocast, as bf16 mixed precision runs.
+        compute: float32, or the format that mixed precision's autocast takes.
     """
     with torch.device("meta"):
         model = make_model()
@@ -69,7 +70,7 @@ def count_pass(
         model.to_empty(device="cpu")
         kept.ignore_parameters()
         with saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.autocast("cpu", compute, enabled=compute != torch.float32):
                 value = loss(model)
             value.backward()
     return PassCost(
@@ -128,17 +129,17 @@ class Device:
     matmul_flops_per_sec: float
 
 
-def measure_device(kind: str, *, bf16: bool, memory_bytes: int, seconds: float = 0.5) -> Device:
+def measure_device(kind: str, *, compute: torch.dtype, memory_bytes: int, seconds: float = 0.5) -> Device:
     """Multiply matrices for so many seconds and take the fastest product.
 
     Args:
         kind: cpu or cuda.
-        bf16: In bfloat16 rather than float32.
+        compute: The matrices' format.
         memory_bytes: Of the device.
         seconds: How long, at the least one product.
     """
     side = _MATRIX_SIDES[kind]
-    left = torch.ones(side, side, dtype=torch.bfloat16 if bf16 else torch.float32, device=kind)
+    left = torch.ones(side, side, dtype=compute, device=kind)
     fastest = float("inf")
     _timed_product(left, kind)  # the first one also loads kernels
     ends = time.perf_counter() + seconds
@@ -163,19 +164,23 @@ class Memory:
     weights: int
     gradients: int
     optimizer: int
+    average: int
     clips: int
     activations: int
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.clips + self.activations
+        return sum((self.weights, self.gradients, self.optimizer, self.average, self.clips, self.activations))
 
 
-def memory_of_rank(cost: PassCost, *, state_per_weight: float, clip_bytes: int) -> Memory:
-    """Add up a rank's memory; weights, gradients and optimiser state are float32 in every precision."""
+def memory_of_rank(cost: PassCost, *, state_per_weight: float, averaged: bool, clip_bytes: int) -> Memory:
+    """Add up a rank's memory; weights, their average, gradients and optimiser state are float32 in every precision."""
     weights = cost.parameters * _FLOAT_BYTES
-    return Memory(weights, weights, int(weights * state_per_weight), clip_bytes, cost.activation_bytes)
+    average = weights if averaged else 0
+    return Memory(
+        weights, weights, int(weights * state_per_weight), average, clip_bytes, cost.activation_bytes
+    )
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ class Disk:
     """Bytes that a run leaves.
 
     Attributes:
-        checkpoint: One checkpoint: weights and optimiser state.
+        checkpoint: One checkpoint: weights, optimiser state and, where it is kept, the weights' average.
         checkpoints: All that are kept, and the one being written beside them.
         weights: The weights folder at the end.
     """
@@ -198,8 +203,8 @@ class Disk:
         return self.checkpoints + self.weights
 
 
-def disk_of_run(parameters: int, *, state_per_weight: float, keep: int) -> Disk:
+def disk_of_run(parameters: int, *, state_per_weight: float, averaged: bool, keep: int) -> Disk:
     """Add up a run's files."""
     weights = parameters * _FLOAT_BYTES
-    checkpoint = int(weights * (1 + state_per_weight))
+    checkpoint = int(weights * (1 + averaged + state_per_weight))
     return Disk(checkpoint, checkpoint * (keep + 1), weights)

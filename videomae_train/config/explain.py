@@ -41,6 +41,7 @@ class Derived:
     Attributes:
         num_videos: Videos of the selection, N; None when neither the set nor --videos says.
         ranks: Ranks of the run.
+        micro_batch: Videos of a rank's pass; where it is searched for, the smallest that the search may settle on.
         accumulation: Micro-batches of one rank in one optimizer step.
         views_per_step: Clips of one optimizer step over all ranks.
         peak_lr: Effective learning rate after the warm-up, base_lr x global_batch / 256.
@@ -54,6 +55,7 @@ class Derived:
 
     num_videos: int | None
     ranks: int
+    micro_batch: int
     accumulation: int
     views_per_step: int
     peak_lr: float
@@ -188,6 +190,7 @@ def _derive(config: Config, plan: StepPlan, videos: int | None, *, knows_model: 
     return Derived(
         num_videos=videos,
         ranks=plan.world_size,
+        micro_batch=plan.micro_batch,
         accumulation=plan.accumulation,
         views_per_step=plan.global_batch * config.data.views,
         peak_lr=schedule.peak,

@@ -26,6 +26,8 @@ from videomae_train.config.estimates import (
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_train.training.plan import StepPlan
+from videomae_train.training.precision import FORMATS
+from videomae_train.training.tasks import TrainedModel
 
 Config = PretrainConfig | FinetuneConfig
 
@@ -70,26 +72,38 @@ def estimate_cost(config: Config, plan: StepPlan, num_classes: int) -> Cost:
 
     Args:
         config: The run.
-        plan: Its batch arithmetic.
+        plan: Its batch arithmetic; where the micro-batch is searched for, of the smallest, which is counted here.
         num_classes: Of a classifier's head; ignored for pretraining.
     """
     views = plan.micro_batch * config.data.views
-    bf16 = config.trainer.precision == "bf16"
-    counted = count_pass(*_model_and_loss(config, views, num_classes), bf16=bf16)
+    compute = FORMATS[config.trainer.precision]
+    counted = count_pass(*_model_and_loss(config, views, num_classes), compute=compute)
     state = state_values_per_weight(config.optim.options)
-    architecture = architecture_of(config)
-    height, width = architecture.frame_size
-    clip_bytes = views * architecture.num_frames * architecture.num_channels * height * width
+    averaged = config.optim.ema_decay is not None
     flops = counted.flops * plan.accumulation * plan.world_size
-    device = _device(config, bf16=bf16)
+    device = _device(config, compute)
     return Cost(
         counted,
         flops,
-        memory_of_rank(counted, state_per_weight=state, clip_bytes=clip_bytes),
-        disk_of_run(counted.parameters, state_per_weight=state, keep=config.trainer.keep_checkpoints),
+        memory_of_rank(
+            counted, state_per_weight=state, averaged=averaged, clip_bytes=views * _clip_bytes(config)
+        ),
+        disk_of_run(
+            counted.parameters,
+            state_per_weight=state,
+            averaged=averaged,
+            keep=config.trainer.keep_checkpoints,
+        ),
         device,
         None if device is None else _seconds(flops, device, config),
     )
+
+
+def _clip_bytes(config: Config) -> int:
+    architecture = architecture_of(config)
+    height, width = architecture.frame_size
+    exact = isinstance(config, FinetuneConfig) and config.data.crop_resampling == "float_no_antialias"
+    return architecture.num_frames * architecture.num_channels * height * width * (4 if exact else 1)
 
 
 def _model_and_loss(
@@ -105,7 +119,7 @@ def _model_and_loss(
             places = [torch.zeros(views, count, dtype=torch.int64) for count in (visible, decoded)]
             return model.training_loss(torch.zeros(shape, dtype=torch.uint8), *places)
 
-        return lambda: VideoMAEForPreTraining(architecture), reconstruction
+        return lambda: _checkpointing(VideoMAEForPreTraining(architecture), config), reconstruction
     wanted = replace(architecture, **config.head.model_dump()).with_labels(num_classes)
 
     def classification(model: VideoMAEForVideoClassification) -> Tensor:
@@ -113,20 +127,25 @@ def _model_and_loss(
         logits = model.train()(torch.zeros(shape)).logits
         return F.cross_entropy(logits.float(), torch.zeros(views, num_classes))
 
-    return lambda: VideoMAEForVideoClassification(wanted), classification
+    return lambda: _checkpointing(VideoMAEForVideoClassification(wanted), config), classification
 
 
-def _device(config: Config, *, bf16: bool) -> Device | None:
+def _checkpointing(model: TrainedModel, config: Config) -> TrainedModel:
+    model.set_grad_checkpointing(config.trainer.activation_checkpointing)
+    return model
+
+
+def _device(config: Config, compute: torch.dtype) -> Device | None:
     has_gpu = torch.cuda.is_available()
     if config.trainer.accelerator == "gpu" and not has_gpu:
         return None
     if config.trainer.accelerator != "cpu" and has_gpu:
         memory = torch.cuda.get_device_properties(0).total_memory
-        return measure_device("cuda", bf16=bf16, memory_bytes=memory)
+        return measure_device("cuda", compute=compute, memory_bytes=memory)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return measure_device("cpu", bf16=bf16, memory_bytes=memory)
+    return measure_device("cpu", compute=compute, memory_bytes=memory)
 
 
 def _seconds(flops: int, device: Device, config: Config) -> float:
