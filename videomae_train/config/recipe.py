@@ -29,7 +29,7 @@ class Kind(Enum):
 
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("run", "resume", "allow_changes", "max_fault_ratio"), Kind.MACHINE),
-    **dict.fromkeys(("trainer", "loader", "logger", "data.path", "data.sets.*.path"), Kind.MACHINE),
+    **dict.fromkeys(("trainer", "loader", "logger", "watch", "data.path", "data.sets.*.path"), Kind.MACHINE),
     **dict.fromkeys(("optim", "masking", "data", "mix"), Kind.RECIPE),
     **dict.fromkeys(("seed", "model", "init", "weights", "head"), Kind.FIXED),
     # An optimiser's constants lie in its state, from where a resumed run takes them.

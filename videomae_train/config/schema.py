@@ -20,6 +20,7 @@ from videomae_train.config.fields import (
     PositiveInt,
 )
 from videomae_train.config.optim import OptimConfig
+from videomae_train.config.watch import FinetuneWatchConfig, WatchConfig
 from videomae_train.data.options import (
     EvaluationDataOptions,
     FinetuneDataOptions,
@@ -170,6 +171,7 @@ class PretrainConfig(TrainingConfig):
     model: VideoMAEConfig
     masking: MaskingConfig
     data: PretrainDataOptions
+    watch: WatchConfig
 
     @model_validator(mode="before")
     @classmethod
@@ -196,6 +198,7 @@ class FinetuneConfig(TrainingConfig):
     head: HeadConfig
     mix: MixOptions
     data: FinetuneDataOptions
+    watch: FinetuneWatchConfig
 
     @model_validator(mode="before")
     @classmethod

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from videomae_train.config import build
+from videomae_train.config import build, watching
 from videomae_train.config.cards import classifier_card, pretraining_card
 from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
@@ -49,11 +50,14 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
         model, fates = build.pretraining_model(config)
         _write_weights_report(config.run, fates)
         module = build.module(config, build.reconstruction_task(config, model), plan, data)
-        baselines = build.measure_baselines(data, model)._asdict()
+        baselines = build.measure_baselines(data, model)
+        watchers = watching.pretrain_watch(config, data, baselines)
         card = pretraining_card(
             config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
         )
-        return _fit(config, model, module, data, stop, baselines, title="pretrain", card=card)
+        return _fit(
+            config, model, module, data, stop, baselines._asdict(), watchers, title="pretrain", card=card
+        )
 
 
 def finetune(config: FinetuneConfig) -> TrainOutcome:
@@ -79,7 +83,8 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
         card = classifier_card(
             config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
         )
-        return _fit(config, model, module, data, stop, {}, title="finetune", card=card)
+        watchers = [watching.finetune_alarms(config)]
+        return _fit(config, model, module, data, stop, {}, watchers, title="finetune", card=card)
 
 
 def evaluate(config: EvaluateConfig) -> Accuracy | None:
@@ -150,6 +155,7 @@ def _fit(
     data: build.DataModule,
     stop: StopRequest,
     baselines: Mapping[str, float],
+    watchers: Sequence[pl.Callback],
     *,
     title: str,
     card: str,
@@ -160,7 +166,8 @@ def _fit(
         newest = newest_checkpoint(config.run / "checkpoints")
         record_run(config, title, _record_to_go_on_with(config), 0 if newest is None else step_of(newest))
     saving = build.saving(config, stop)
-    trainer = build.trainer(config, module.plan, title, saving, micro_batch_search(config, module, data))
+    also = [*micro_batch_search(config, module, data), *watchers]
+    trainer = build.trainer(config, module.plan, title, saving, also)
     with _naming_disk_failures(config.run):
         trainer.fit(module, data, ckpt_path=_resumed_from(config))
     outcome = TrainOutcome(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from videomae_train.errors import TrainingError
 from videomae_train.model import config_record
 from videomae_train.optim import OptimizerOptions, build_optimizer, set_learning_rate
-from videomae_train.randomness import seed_global_generators
+from videomae_train.randomness import seed_global_generators, seeded_scope
 from videomae_train.training.gating import Skips
 from videomae_train.training.meter import Meter
 from videomae_train.training.plan import StepPlan
@@ -24,6 +24,9 @@ from videomae_train.training.updating import UpdateOptions, Updater
 from videomae_train.types import Fault, LabeledBatch, PretrainBatch
 
 _AVERAGED = "averaged_weights"
+
+# Given the step and the figures of a report before it is recorded, on every rank; gives figures to add.
+Companion = Callable[[int, Mapping[str, float]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class SteppingModule(pl.LightningModule):
         self.plan, self.options = plan, options
         self.faults: list[Fault] = []  # of all ranks, as of the last gathering
         self.latest: Mapping[str, float] = {}
+        self.companions: list[Companion] = []
         self._task, self._optimizer_options, self._on_step = task, optimizer, on_step
         self._micro_index = 0
         self._step = 0
@@ -92,6 +96,23 @@ class SteppingModule(pl.LightningModule):
     def at_step_boundary(self) -> bool:
         """Whether the last micro-batch completed an optimizer step: the only moments when state is whole."""
         return self._micro_index == 0
+
+    def completed_one_of(self, every_steps: int) -> bool:
+        """Whether the last micro-batch completed an optimizer step whose number this divides."""
+        return self.at_step_boundary and self._step % every_steps == 0
+
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """Look at the model in evaluation mode inside a block, without a trace in training or its speed."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # work of training that is still under way counts as such
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with self._meter.stopped(), seeded_scope("aside"):
+                yield
+        finally:
+            self.model.train(was_training)
 
     def use_micro_batch(self, size: int) -> None:
         """Take so many videos at once instead, before training starts; accumulation follows."""
@@ -184,6 +205,8 @@ class SteppingModule(pl.LightningModule):
             "train/peak_ratio": flops_per_sec / matmul_peak(self.device, self.options.update.precision),
             "train/memory_gib": peak_memory_gib(self.device),
         }
+        for companion in self.companions:
+            self.latest = {**self.latest, **companion(self._step, self.latest)}
         for logger in self.loggers:
             logger.log_metrics(dict(self.latest), step=self._step)
             logger.save()
