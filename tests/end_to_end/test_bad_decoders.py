@@ -60,7 +60,8 @@ def test_a_crash_on_one_rank__ends_all_ranks_and_all_pass_the_video_by(
     run, script = tmp_path / "run", Path(__file__).with_name("crashing_decoder.py")
     given = [
         "pretrain", "model=tiny", *SMALL, *WORKERS, f"data.path={packed_motions}", f"run={run}",
-        "trainer.micro_batch=1", "trainer.devices=2", "trainer.threads=1", "trainer.checkpoint_every_steps=1", "trainer.keep_checkpoints=20",
+        "trainer.micro_batch=1", "trainer.devices=2", "trainer.threads=1", "trainer.checkpoint_every_steps=1",
+        "trainer.keep_checkpoints=20",
         "max_fault_ratio=0.5", "optim.steps=12",
     ]  # fmt: skip
     environment = {
