@@ -19,12 +19,15 @@ ALLOWED: dict[str, set[str]] = {
     "randomness": set(),
     **dict.fromkeys(LEAVES, ROOTS),
     "evaluation": ROOTS | LEAVES,
+    "inference": ROOTS | LEAVES | {"evaluation"},
     "training": ROOTS | LEAVES | {"evaluation"},
     "reporting": ROOTS | LEAVES | {"evaluation", "training"},
     "config": ROOTS | LEAVES | {"evaluation", "training", "reporting"},
     "benchmarks": ROOTS | LEAVES | {"evaluation", "training", "reporting"},
-    "commands": ROOTS | LEAVES | {"evaluation", "training", "reporting", "config", "benchmarks"},
-    "cli": ROOTS | LEAVES | {"evaluation", "training", "reporting", "config", "benchmarks", "commands"},
+    "commands": ROOTS | LEAVES | {"evaluation", "training", "reporting", "inference", "config", "benchmarks"},
+    "cli": ROOTS
+    | LEAVES
+    | {"evaluation", "training", "reporting", "inference", "config", "benchmarks", "commands"},
     "__init__": set(),
 }
 # Which parts may import a library; the others may not.

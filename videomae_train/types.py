@@ -109,6 +109,22 @@ class LabeledBatch(NamedTuple):
     crops: Crops | None = None
 
 
+class VideoFileBatch(NamedTuple):
+    """Whole videos, straight from their files, with all their views.
+
+    Attributes:
+        clips: uint8 (B, R, T, C, H, W), RGB 0..255; R = clips x crops of each video.
+        num_frames: int64 (B,), frames of each video.
+        sample_ids: int64 (B,), places of the files in their list.
+        faults: Files of this batch that could not be read; they have no row in the tensors.
+    """
+
+    clips: Tensor
+    num_frames: Tensor
+    sample_ids: Tensor
+    faults: tuple[Fault, ...]
+
+
 class EvaluationBatch(NamedTuple):
     """Whole videos with all their views, for a score.
 

@@ -116,3 +116,31 @@ def check_one_size(sizes: Iterable[tuple[int, int]], where: str) -> None:
             expected="one size throughout",
             todo="Re-encode the file to one size.",
         )
+
+
+def presentation_stamps(
+    container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket]
+) -> list[int] | None:
+    """List the packets' stamps in presentation order; None where they are missing, doubled or invented.
+
+    AVI stores no presentation times: with B-frames FFmpeg makes them up, one frame off (most of UCF101's
+    BabyCrawling).
+    """
+    if container.format.name == "avi" and stream.codec_context.has_b_frames:
+        return None
+    stamps = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
+    return sorted(stamps) if len(stamps) == len(packets) == len(set(stamps)) else None
+
+
+def check_whole(
+    container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket], where: str
+) -> None:
+    """Refuse a file whose end is missing, where its container lets one see it."""
+    is_cut = bool(packets) and packets[-1].is_corrupt
+    is_short = container.format.name == "avi" and 0 < len(packets) < stream.frames
+    if is_cut or is_short:
+        came = (
+            f"{len(packets)} packets of {stream.frames or 'an unknown number'}"
+            + ", the last one cut" * is_cut
+        )
+        raise DecodeError(where=where, cause=DecodeCause.TRUNCATED, came=came)

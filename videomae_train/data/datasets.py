@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from videomae_train.data.index import Selection
 from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, PretrainDataOptions
 from videomae_train.data.order import EpochOrder
+from videomae_train.data.video_table import VideoNames
 from videomae_train.data.views import SampleKey, Video, evaluation_views, finetune_views, pretrain_views
 from videomae_train.data.watch import decoding
 from videomae_train.errors import ConfigError, DecodeCause, DecodeError, TrainingError
@@ -92,6 +93,7 @@ class PretrainDataset(Dataset[PretrainItem]):
     ) -> None:
         check_pace(selection, options)
         self.selection = selection
+        self.names: VideoNames = selection.dataset
         self.videos = _TrainingVideos(selection, order, passed_by)
         self.order = order
         self.options = options
@@ -154,6 +156,7 @@ class FinetuneDataset(Dataset[LabeledItem]):
         selection.check_labelled()
         check_pace(selection, options)
         self.selection = selection
+        self.names: VideoNames = selection.dataset
         self.videos = _TrainingVideos(selection, order, passed_by)
         self.order = order
         self.options = options
@@ -197,6 +200,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         selection.check_labelled()
         check_pace(selection, options)
         self.selection = selection
+        self.names: VideoNames = selection.dataset
         self.options = options
         self.sample_ids = selection.sample_ids[rank::world]
 
@@ -216,7 +220,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
             with decoding(-1, sample_id):
                 clips = evaluation_views(video, self.options)
         except DecodeError as error:
-            fault = make_fault(self.selection, sample_id, -1, error)
+            fault = make_fault(self.selection.dataset, sample_id, -1, error)
             return EvaluationItem(self._no_clips(), label, sample_id, (fault,))
         return EvaluationItem(clips[None], label, sample_id, ())
 
@@ -266,7 +270,7 @@ class _TrainingVideos:
                 with decoding(position, sample_id):
                     return make(video, key), key, tuple(faults)
             except DecodeError as error:
-                faults.append(make_fault(self._selection, sample_id, position, error))
+                faults.append(make_fault(self._selection.dataset, sample_id, position, error))
                 sample_id = order.alternate(position, attempt)
         raise TrainingError(
             where=f"position {position} of {self._selection.dataset.title}",
@@ -296,11 +300,11 @@ def _read_video(selection: Selection, sample_id: int) -> Video:
     )
 
 
-def make_fault(selection: Selection, sample_id: int, position: int, error: DecodeError) -> Fault:
+def make_fault(videos: VideoNames, sample_id: int, position: int, error: DecodeError) -> Fault:
     """Write down an unreadable video; position as in `types.Fault`."""
     return Fault(
-        key=selection.dataset.key(sample_id),
-        shard=selection.dataset.shard(sample_id),
+        key=videos.key(sample_id),
+        shard=videos.shard(sample_id),
         sample_id=sample_id,
         position=position,
         cause=error.cause.value,

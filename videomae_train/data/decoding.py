@@ -20,8 +20,10 @@ from videomae_train.data.container import (
     DECODER_ERRORS,
     VideoPacket,
     check_one_size,
+    check_whole,
     decode_packets,
     opened,
+    presentation_stamps,
     quarter_turns,
     read_packets,
     typed_errors,
@@ -119,7 +121,7 @@ def probe_video(
     """
     with typed_errors(video, where), opened(video) as (container, stream):
         packets = read_packets(container, stream)
-        _check_whole(container, stream, packets, where)
+        check_whole(container, stream, packets, where)
         tally = _Tally()
         for frame in decode_packets(stream, packets):
             tally.add(frame)
@@ -152,7 +154,7 @@ def _facts(
     container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket], tally: _Tally
 ) -> VideoFacts:
     fps = float(stream.average_rate or 0)
-    stamps = _presentation_stamps(container, stream, packets)
+    stamps = presentation_stamps(container, stream, packets)
     ((height, width),) = tally.sizes
     return VideoFacts(
         num_frames=tally.num_frames,
@@ -200,7 +202,7 @@ def _pick_by_stamp(video: bytes, wanted: np.ndarray, num_frames: int) -> list[Vi
     """Decode from the keyframe before the first wanted frame; None if the stamps cannot be relied on."""
     with opened(video) as (container, stream):
         packets = read_packets(container, stream)
-        stamps = _presentation_stamps(container, stream, packets)
+        stamps = presentation_stamps(container, stream, packets)
         if stamps is None or len(stamps) != num_frames or wanted[-1] >= num_frames:
             return None
         wanted_stamps = {stamps[number] for number in wanted.tolist()}
@@ -209,20 +211,6 @@ def _pick_by_stamp(video: bytes, wanted: np.ndarray, num_frames: int) -> list[Vi
         except DECODER_ERRORS:
             return None
     return frames if len(frames) == len(wanted_stamps) else None
-
-
-def _presentation_stamps(
-    container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket]
-) -> list[int] | None:
-    """List the packets' stamps in presentation order; None where they are missing, doubled or invented.
-
-    AVI stores no presentation times: with B-frames FFmpeg makes them up, one frame off (most of UCF101's
-    BabyCrawling).
-    """
-    if container.format.name == "avi" and stream.codec_context.has_b_frames:
-        return None
-    stamps = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
-    return sorted(stamps) if len(stamps) == len(packets) == len(set(stamps)) else None
 
 
 def _needed_runs(packets: list[VideoPacket], wanted: set[int]) -> list[list[VideoPacket]]:
@@ -266,20 +254,6 @@ def _decode_stamps(
                     picked.append(frame)
         stream.codec_context.flush_buffers()
     return picked
-
-
-def _check_whole(
-    container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket], where: str
-) -> None:
-    """Refuse a file whose end is missing, where its container lets one see it."""
-    is_cut = bool(packets) and packets[-1].is_corrupt
-    is_short = container.format.name == "avi" and 0 < len(packets) < stream.frames
-    if is_cut or is_short:
-        came = (
-            f"{len(packets)} packets of {stream.frames or 'an unknown number'}"
-            + ", the last one cut" * is_cut
-        )
-        raise DecodeError(where=where, cause=DecodeCause.TRUNCATED, came=came)
 
 
 def _duration_sec(container: InputContainer, stream: VideoStream) -> float:

@@ -22,19 +22,19 @@ from videomae_train.data.datasets import (
     PretrainItem,
 )
 from videomae_train.data.device_crops import join_frames
-from videomae_train.data.index import Selection
 from videomae_train.data.options import LoaderOptions
 from videomae_train.data.passed_by import PassedBy
+from videomae_train.data.video_table import VideoNames
 from videomae_train.data.watch import DecodingBoard
 from videomae_train.data.worker_deaths import WorkerDeaths
 from videomae_train.data.worker_signals import leave_stopping_to_the_parent
 from videomae_train.errors import VideoMAETrainError
-from videomae_train.types import Crops, EvaluationBatch, Fault, LabeledBatch, PretrainBatch
+from videomae_train.types import Crops, EvaluationBatch, Fault, LabeledBatch, PretrainBatch, VideoFileBatch
 
 _DYING_SEC = 2.0
 
 Item = TypeVar("Item", covariant=True)
-Batch = TypeVar("Batch", PretrainBatch, LabeledBatch, EvaluationBatch)
+Batch = TypeVar("Batch", PretrainBatch, LabeledBatch, EvaluationBatch, VideoFileBatch)
 
 
 def collate_pretrain(items: Sequence[PretrainItem]) -> PretrainBatch:
@@ -109,9 +109,12 @@ def _join_faults(items: Sequence[_AnyItem]) -> tuple[Fault, ...]:
 
 
 class ItemDataset(Protocol[Item]):
-    """A map-style data set over the videos of a selection."""
+    """A map-style data set over videos that have names."""
 
-    selection: Selection
+    @property
+    def names(self) -> VideoNames:
+        """Name its videos, for messages."""
+        ...
 
     def __getitem__(self, place: int, /) -> Item:
         """Make one item."""
@@ -129,7 +132,7 @@ class _Batches(Dataset[Any]):
         self.dataset = dataset
         self.collate = collate
 
-    def __getitem__(self, places: list[int]) -> _AnyBatch | VideoMAETrainError:
+    def __getitem__(self, places: list[int]) -> _AnyBatch | VideoFileBatch | VideoMAETrainError:
         try:
             return self.collate([self.dataset[place] for place in places])
         except VideoMAETrainError as error:
@@ -191,6 +194,8 @@ def make_loader(
     batches: Sampler[list[int]] | Iterable[list[int]],
     options: LoaderOptions,
     passed_by: PassedBy | None = None,
+    *,
+    keep_workers: bool = True,
 ) -> BatchLoader:
     """Load batches of a map-style data set.
 
@@ -200,18 +205,19 @@ def make_loader(
         batches: The positions of each batch.
         options: Workers and memory.
         passed_by: Where a video is listed that ends a worker; None lists nothing.
+        keep_workers: For another pass; else they end with the last batch.
     """
     has_workers = options.num_workers > 0
     board = DecodingBoard(options.num_workers, options.decode_timeout_sec)
     return BatchLoader(
         _Batches(dataset, collate),
-        WorkerDeaths(board, dataset.selection, passed_by),
+        WorkerDeaths(board, dataset.names, passed_by),
         sampler=batches,
         batch_size=None,
         collate_fn=_as_it_is,
         num_workers=options.num_workers,
         prefetch_factor=options.prefetch_batches if has_workers else None,
-        persistent_workers=has_workers,
+        persistent_workers=has_workers and keep_workers,
         pin_memory=options.pin_memory,
         worker_init_fn=partial(_begin_worker, board),
     )

@@ -176,12 +176,10 @@ class FinetuneDataOptions:
 
 
 @dataclass(frozen=True)
-class EvaluationDataOptions:
-    """Videos of an evaluation and the views taken of each.
+class ViewOptions:
+    """The views that are taken of a video to classify it.
 
     Attributes:
-        path: Folder or URL of the packed data set.
-        selection: The videos to score, such as "split1/test".
         num_frames: Frames of a clip.
         windows: "spread": clips evenly from the first to the last frame (published test mode); "interleaved": clips
             that each span the whole video and take its frames in turn (published for Something-Something);
@@ -200,8 +198,6 @@ class EvaluationDataOptions:
         ConfigError: Two options contradict each other.
     """
 
-    path: str | Path
-    selection: str
     num_frames: int
     windows: TestWindows
     stride: int | None
@@ -219,6 +215,19 @@ class EvaluationDataOptions:
                 "num_clips", f"{self.num_clips} clips with windows={self.windows}", "one clip from the middle",
                 "Set num_clips=1 or windows=spread.",
             )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EvaluationDataOptions(ViewOptions):
+    """Videos of an evaluation and the views taken of each.
+
+    Attributes:
+        path: Folder or URL of the packed data set.
+        selection: The videos to score, such as "split1/test".
+    """
+
+    path: str | Path
+    selection: str
 
 
 def _check_pace(windows: str, stride: int | None, interval_sec: float | None, field: str = "stride") -> None:

@@ -8,7 +8,23 @@ from typing import Protocol
 import numpy as np
 
 
-class VideoTable(Protocol):
+class VideoNames(Protocol):
+    """What a message needs to know of a video, by its sample id."""
+
+    def key(self, sample_id: int) -> str:
+        """Name a video within its set."""
+        ...
+
+    def shard(self, sample_id: int) -> str:
+        """Name the shard file that holds a video."""
+        ...
+
+    def where(self, sample_id: int) -> str:
+        """Say where a video is, for messages."""
+        ...
+
+
+class VideoTable(VideoNames, Protocol):
     """What is known of the videos of a set, or of several, and how to read them, each by its sample id."""
 
     @property
@@ -43,18 +59,6 @@ class VideoTable(Protocol):
 
     def set_name(self, sample_id: int) -> str:
         """Name the set of a video; "" where there is only one."""
-        ...
-
-    def key(self, sample_id: int) -> str:
-        """Name a video within its set."""
-        ...
-
-    def shard(self, sample_id: int) -> str:
-        """Name the shard file that holds a video."""
-        ...
-
-    def where(self, sample_id: int) -> str:
-        """Say where a video is, for messages."""
         ...
 
     def read_bytes(self, sample_id: int) -> bytes:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videomae_train.data.decoding import decode_frames
 from videomae_train.data.erasing import sample_erase_box
-from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, PretrainDataOptions
+from videomae_train.data.options import FinetuneDataOptions, PretrainDataOptions, ViewOptions
 from videomae_train.data.randaugment import rand_augment
 from videomae_train.data.sampling import (
     ShortVideos,
@@ -192,7 +192,7 @@ def _stack(clips: Sequence[Tensor]) -> Tensor:
     return torch.stack([clip.permute(0, 2, 3, 1) for clip in clips])
 
 
-def evaluation_views(video: Video, options: EvaluationDataOptions) -> Tensor:
+def evaluation_views(video: Video, options: ViewOptions) -> Tensor:
     """Take all test views of a video; each frame is decoded and resized once.
 
     Returns:
@@ -209,7 +209,7 @@ def evaluation_views(video: Video, options: EvaluationDataOptions) -> Tensor:
     )
 
 
-def evaluation_windows(video: Video, options: EvaluationDataOptions) -> np.ndarray:
+def evaluation_windows(video: Video, options: ViewOptions) -> np.ndarray:
     """List the frames of each test clip, int64 (num_clips, T)."""
     num_frames, length = video.num_frames, options.num_frames
     if options.windows == "interleaved":

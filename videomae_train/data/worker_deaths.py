@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 
 from videomae_train.data.datasets import make_fault
-from videomae_train.data.index import Selection
 from videomae_train.data.passed_by import PassedBy
+from videomae_train.data.video_table import VideoNames
 from videomae_train.data.watch import Decoding, DecodingBoard
 from videomae_train.errors import DecodeCause, DecodeError, TrainingError, VideoMAETrainError
 
@@ -18,12 +18,12 @@ class WorkerDeaths:
 
     Args:
         board: What the workers are decoding.
-        selection: The videos.
+        videos: Their names.
         passed_by: The run's list; None where there is none, as in evaluation.
     """
 
-    def __init__(self, board: DecodingBoard, selection: Selection, passed_by: PassedBy | None) -> None:
-        self._board, self._selection, self._passed_by = board, selection, passed_by
+    def __init__(self, board: DecodingBoard, videos: VideoNames, passed_by: PassedBy | None) -> None:
+        self._board, self._videos, self._passed_by = board, videos, passed_by
 
     def explain(self, dead: Sequence[BaseProcess]) -> VideoMAETrainError:
         """Put the videos that the dead were decoding on the list, and make the error of the first of them.
@@ -43,7 +43,7 @@ class WorkerDeaths:
         timed_out = end == signal.SIGALRM.name
         came = "longer than loader.decode_timeout_sec" if timed_out else f"it ended a loader worker by {end}"
         error = DecodeError(
-            where=self._selection.dataset.where(sample_id),
+            where=self._videos.where(sample_id),
             cause=DecodeCause.TIMEOUT if timed_out else DecodeCause.CRASHED,
             came=came if position < 0 else f"{came}, at position {position}",
             todo="Add resume=auto: the run goes on and passes the video by."
@@ -51,7 +51,7 @@ class WorkerDeaths:
             else "Repair, re-encode or remove the file.",
         )
         if self._passed_by is not None:
-            self._passed_by.add(make_fault(self._selection, sample_id, position, error))
+            self._passed_by.add(make_fault(self._videos, sample_id, position, error))
         return error
 
 

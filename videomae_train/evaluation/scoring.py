@@ -68,7 +68,9 @@ def score_videos(
     for batch in batches:
         faults.extend(batch.faults)
         if len(batch.labels):
-            rows.append((batch.sample_ids, batch.labels, _probabilities(model, batch.clips.to(device)).cpu()))
+            rows.append(
+                (batch.sample_ids, batch.labels, mean_probabilities(model, batch.clips.to(device)).cpu())
+            )
     model.train(was_training)
     if not rows:
         empty = np.zeros(0, np.int64)
@@ -77,7 +79,7 @@ def score_videos(
     return VideoScores(ids, labels, probabilities, tuple(faults))
 
 
-def _probabilities(model: VideoMAEForVideoClassification, clips: Tensor) -> Tensor:
+def mean_probabilities(model: VideoMAEForVideoClassification, clips: Tensor) -> Tensor:
     """Average the views' softmax: clips uint8 (B, R, T, C, H, W) -> float32 (B, K).
 
     Softmax before the mean: the published order since August 2022, worth about half a point on Kinetics.

@@ -5,6 +5,6 @@ returns one, chosen in `opening`.
 """
 
 from videomae_train.data.sources.opening import open_source
-from videomae_train.data.sources.videos import VIDEO_EXTENSIONS, SourceSet, SourceVideo
+from videomae_train.data.sources.videos import VIDEO_EXTENSIONS, SourceSet, SourceVideo, find_videos
 
-__all__ = ["VIDEO_EXTENSIONS", "SourceSet", "SourceVideo", "open_source"]
+__all__ = ["VIDEO_EXTENSIONS", "SourceSet", "SourceVideo", "find_videos", "open_source"]
