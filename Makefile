@@ -5,7 +5,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-cluster check format wheel bench soak clean
+.PHONY: help install demo test test-all test-cluster check format wheel bench bench-gpu soak clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,8 +49,14 @@ wheel: install  ## Build the wheel into dist/
 	$(UV) build --wheel --quiet
 	@ls dist/*.whl
 
-bench: install  ## Measure the training step on this machine
-	$(RUN)/python scripts/bench_step.py
+bench: install  ## Measure the training step, and with DATA=FOLDER of videos their loading; STEP='--size base' for other options
+	$(RUN)/videomae bench step $(STEP)
+	$(if $(DATA),$(RUN)/videomae bench loader $(DATA))
+
+# Without `install`: the machine with the GPU may have torch and timm and nothing else.
+bench-gpu:  ## Measure the training step on a GPU: ViT-B, fp32 and bf16, eager and compiled, into bench-gpu.json
+	$(or $(wildcard $(RUN)/python),$(PYTHON)) -m videomae_train.benchmarks.step \
+	  --device cuda --size base --batch 32 --compile --json bench-gpu.json $(STEP)
 
 soak: install  ## Kill packing, training and saves at random moments and compare with what was left alone (about 20 minutes)
 	$(RUN)/python scripts/soak_pack.py --kills 20 --videos 120

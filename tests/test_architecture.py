@@ -36,7 +36,7 @@ OWNERS: dict[str, set[str]] = {
     "omegaconf": {"config", "commands"},
     "wandb": {"training"},
     "webdataset": {"data"},
-    "transformers": set(),
+    "transformers": {"benchmarks"},
     "pydantic": {"config", "commands"},
     "click": {"cli"},
 }
