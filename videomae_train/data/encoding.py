@@ -118,6 +118,8 @@ def _x264_options(options: Reencoding) -> dict[str, str]:
         "sc_threshold": "0",
         "bf": "0",
         "threads": "1",
+        # Macroblock-tree rate control gave other bytes for the same small pictures in 5 % of encodings.
+        "x264-params": "mbtree=0",
     }
 
 
