@@ -1,0 +1,91 @@
+"""Verbs that measure this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def bench() -> None:
+    """Measure this machine: training steps, or ways of loading clips, in turn; medians with their spread."""
+
+
+@bench.command("step")
+@click.option(
+    "--size", type=click.Choice(["tiny", "small", "base", "large"]), default="small", show_default=True
+)
+@click.option("--batch", type=click.IntRange(1), default=2, show_default=True, help="Clips of a step.")
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of every step.")
+@click.option(
+    "--precision",
+    metavar="NAMES",
+    help="fp32, bf16 or both, separated by a comma.  [default: both on a GPU, else fp32]",
+)
+@click.option("--compile", is_flag=True, help="Measure compiled steps beside the eager ones.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--only", metavar="NAMES", help="Some of joint, dual, cross, transformers, separated by commas."
+)
+@click.option("--memory/--no-memory", default=True, help="Measure peak memory, in a process for each row.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
+)
+def bench_step(
+    size: str,
+    batch: int,
+    rounds: int,
+    precision: str | None,
+    compile: bool,
+    device: str,
+    only: str | None,
+    memory: bool,
+    json_file: Path | None,
+) -> None:
+    """Run whole training steps on synthetic clips: ours with each decoder, beside transformers' model."""
+    from videomae_train.benchmarks.step import step_options
+    from videomae_train.commands.bench_step import run_bench_step
+
+    options = step_options(
+        size=size,
+        batch=batch,
+        rounds=rounds,
+        precision=precision,
+        compile=compile,
+        device=device,
+        only=only,
+        memory=memory,
+    )
+    run_bench_step(options, json_file)
+
+
+@bench.command("loader")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--rounds", default=7, show_default=True, help="Clips that every way loads of each video.")
+@click.option("--videos", default=64, show_default=True, help="Use so many videos of SOURCE at most.")
+@click.option("--short-side", default=256, show_default=True, help="Short side of the videos encoded anew.")
+@click.option(
+    "--step-ms", default=250.0, show_default=True, help="Length of the training step that waits for clips."
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
+)
+def bench_loader(
+    source: Path,
+    overrides: tuple[str, ...],
+    rounds: int,
+    videos: int,
+    short_side: int,
+    step_ms: float,
+    json_file: Path | None,
+) -> None:
+    """Load clips of the videos in folder SOURCE, beside the kind of loader that people write first.
+
+    OVERRIDES are those of pretrain, such as model=tiny data.stride=2. SOURCE is packed into a temporary folder, once as
+    it is and once encoded anew.
+    """
+    from videomae_train.commands.bench_loader import LoaderBenchOptions, run_bench_loader
+
+    run_bench_loader(source, LoaderBenchOptions(rounds, videos, short_side, overrides, step_ms), json_file)

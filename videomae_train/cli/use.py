@@ -1,0 +1,150 @@
+"""Verbs that use weights, and the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Classify video files.")
+@click.argument("weights")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.option(
+    "--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes named of each video."
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="json is one object in each line.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write a file instead of printing."
+)
+@click.option("--clips", type=click.IntRange(1), default=5, show_default=True, help="Clips of each video.")
+@click.option("--crops", type=click.IntRange(1), default=3, show_default=True, help="Crops of each clip.")
+@click.option(
+    "--stride",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Frames of the video from one frame of a clip to the next.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Processes that decode.  [default: one for each processor, at most 16]",
+)
+@click.option(
+    "--batch-videos",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Videos in a forward pass, each with all its views.",
+)
+@click.option(
+    "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
+)
+@click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Where.",
+)
+def predict(
+    weights: str,
+    videos: tuple[str, ...],
+    top_k: int,
+    format_: str,
+    out: Path | None,
+    clips: int,
+    crops: int,
+    stride: int,
+    workers: int | None,
+    batch_videos: int,
+    timeout_sec: float,
+    accelerator: str,
+) -> None:
+    """Say what VIDEO shows, with the classifier WEIGHTS: a weights folder, a run, an official file or a hub id.
+
+    VIDEO is a file of any length; a folder, at any depth; a list, which is a .txt file with a path in each line or a
+    .csv or .tsv file with a column `path`; or - for paths on standard input.
+
+    Probabilities are means over all views of a video, as `videomae evaluate` scores them. A video that cannot be read
+    is a row with the reason; exit code 1 when none can.
+    """
+    from videomae_train.commands.predict import PredictOptions, run_predict
+
+    options = PredictOptions(
+        top_k, format_, out, clips, crops, stride, workers, batch_videos, timeout_sec, accelerator
+    )
+    run_predict(weights, videos, options)
+
+
+@click.command()
+@click.argument("source")
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    type=click.Choice(["hf", "official", "timm", "onnx"]),
+    default="hf",
+    show_default=True,
+    help="Layout: a folder for hf, a .pth, .safetensors or .onnx file for the others.",
+)
+@click.option(
+    "--allow", multiple=True, metavar="NAME", help="A tensor that may be missing, extra or misshapen."
+)
+@click.option("--encoder-only", is_flag=True, help="Leave decoder and head behind.")
+@click.option("--entry", metavar="KEY", help="Top-level key of an official file, such as model_ema.")
+@click.option(
+    "--config", metavar="FOLDER", help="Weights whose config.json is the architecture of SOURCE too."
+)
+@click.option(
+    "--trust-pickle", is_flag=True, help="Load a pickle that can run any code: only for your own files."
+)
+@click.option(
+    "--push", metavar="REPO", help="Upload the folder to this hub repository (OWNER/NAME) afterwards."
+)
+def convert(
+    source: str,
+    destination: Path,
+    to: str,
+    allow: tuple[str, ...],
+    encoder_only: bool,
+    entry: str | None,
+    config: str | None,
+    trust_pickle: bool,
+    push: str | None,
+) -> None:
+    """Convert weights between layouts, with an account of every tensor.
+
+    SOURCE is a weights folder, a run's folder or checkpoint, an official VideoMAE or VideoMAE V2 file, or a hub id:
+    `videomae convert OWNER/NAME FOLDER` fetches weights for machines without a network.
+    """
+    from videomae_train.commands.convert import ConvertOptions, run_convert
+
+    run_convert(
+        source, destination, ConvertOptions(to, allow, encoder_only, entry, config, trust_pickle, push)
+    )
+
+
+@click.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to write."
+)
+@click.option(
+    "--short", is_flag=True, help="A minute instead of five: shows that the chain runs, not that it learns."
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of the videos, the selections and the training."
+)
+def demo(out: Path, short: bool, seed: int) -> None:
+    """Run the main job on generated videos and write a report page."""
+    from videomae_train.commands.demo import run_demo
+
+    run_demo(out, short=short, seed=seed)
