@@ -111,8 +111,8 @@ def test_same_command_twice__the_second_is_refused_and_the_first_ends_as_if_alon
 def test_taken_over__a_run_ends_before_its_next_checkpoint(recipe: list[str], tmp_path: Path) -> None:
     """As on a file system whose locks do not reach the other machine."""
     run, said = tmp_path / "run", tmp_path / "said"
-    slow = ["optim.steps=1000000", "trainer.checkpoint_every_steps=20"]
-    process = start("pretrain", *recipe, *slow, f"run={run}", said=said)
+    longer = ["optim.steps=200", "trainer.checkpoint_every_steps=20"]
+    process = start("pretrain", *recipe, *longer, f"run={run}", said=said)
     wait_for(lambda: num_steps(run) >= 3)
     later = {"host": "n2", "process": 4711, "job": None, "since": "just now", "token": "another"}
     (run / LOCK).write_text(json.dumps(later))

@@ -169,6 +169,23 @@ def test_file_system_without_locks__says_so_and_the_earlier_run_finds_the_later_
     assert (tmp_path / LOCK).exists(), "it is the later one's now"
 
 
+def test_removed_by_its_last_owner_in_this_moment__is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = fcntl.lockf, 0
+
+    def after_the_end_of_another(file: int, operation: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            (tmp_path / LOCK).unlink()
+        original(file, operation)
+
+    monkeypatch.setattr(fcntl, "lockf", after_the_end_of_another)
+    with FolderLock(tmp_path), forked(lambda: _write(tmp_path / "found", refusal(tmp_path))):
+        assert f"process {os.getpid()} on" in (tmp_path / "found").read_text()
+
+
 def test_removed_by_hand__lets_a_new_run_in_and_ends_the_old_one(tmp_path: Path) -> None:
     with FolderLock(tmp_path) as earlier:
         (tmp_path / LOCK).unlink()
