@@ -1,6 +1,5 @@
 """Pretraining that is watched through the command line: probes, pictures and alarms, and no trace in the weights."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from videomae_train.data.decoding import probe_video
-from videomae_train.masking import TubeMask
 from videomae_train.training.records import read_metric
-from videomae_train.types import PatchGrid
 
 SCORES = ("probe/knn_top1", "probe/linear_top1", "probe/effective_rank")
 
@@ -75,28 +72,6 @@ def test_pictures_and_probes__are_in_the_offline_record(watched: Path) -> None:
     assert media == {".png", ".mp4"}
     (log,) = record.glob("run-*.wandb")
     assert all(name.encode() in log.read_bytes() for name in (*SCORES, "train/num_alarms"))
-
-
-def test_inverted_mask__is_said_by_the_run_that_has_it(
-    packed_motions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    draw = TubeMask.__call__
-
-    def inverted(sampler: TubeMask, grid: PatchGrid, rng: np.random.Generator) -> np.ndarray:
-        return ~draw(sampler, grid, rng)
-
-    monkeypatch.setattr(TubeMask, "__call__", inverted)
-    assert pretrain(packed_motions, tmp_path / "run", "watch.alarms.data_bound_share=1") == 0
-    alarms = json.loads((tmp_path / "run" / "alarms.json").read_text())
-    assert [alarm["name"] for alarm in alarms] == ["inverted_mask"]
-    assert "the mask is inverted" in capsys.readouterr().err
-    assert read_metric(tmp_path / "run", "train/num_alarms")[1] == [1] * 6
-
-
-def test_clean_run__has_no_alarms(packed_motions: Path, tmp_path: Path) -> None:
-    assert pretrain(packed_motions, tmp_path / "run", "watch.alarms.data_bound_share=1") == 0
-    assert read_metric(tmp_path / "run", "train/num_alarms")[1] == [0] * 6
-    assert not (tmp_path / "run" / "alarms.json").exists()
 
 
 def test_probe__wants_a_set_and_a_time(packed_motions: Path, tmp_path: Path) -> None:

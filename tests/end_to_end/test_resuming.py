@@ -19,6 +19,7 @@ from command_line import QUICK, SMALL, videomae
 
 from videomae_train.model import load_pretraining_model
 from videomae_train.training.checkpoint_files import list_checkpoints, newest_checkpoint
+from videomae_train.training.folder_lock import LOCK
 from videomae_train.training.ledger import read_ledger
 from videomae_train.training.records import LEDGER, read_metric
 
@@ -88,6 +89,37 @@ def test_signal__stops_with_a_checkpoint_and_without_weights(
     assert read_ledger(stopped / LEDGER) == read_ledger(straight / LEDGER)
     ours, theirs = final_state(stopped, STEPS), final_state(straight, STEPS)
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-5
+
+
+def test_same_command_twice__the_second_is_refused_and_the_first_ends_as_if_alone(
+    recipe: list[str], straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    command = ["pretrain", *recipe, f"run={run}", "resume=auto"]
+    process = start(*command)
+    wait_for(lambda: num_steps(run) >= 3)
+    os.kill(process, signal.SIGSTOP)  # it must not end before the second has looked
+    for second in (command, ["pretrain", f"run={run}"]):
+        assert videomae(*second) == 2
+        assert f"{run}, in use by process {process} on " in capsys.readouterr().err
+    os.kill(process, signal.SIGCONT)
+    assert end_of(process) == 0
+    assert_same_run(run, straight, STEPS)
+    assert not (run / LOCK).exists()
+
+
+def test_taken_over__a_run_ends_before_its_next_checkpoint(recipe: list[str], tmp_path: Path) -> None:
+    """As on a file system whose locks do not reach the other machine."""
+    run, said = tmp_path / "run", tmp_path / "said"
+    longer = ["optim.steps=200", "trainer.checkpoint_every_steps=20"]
+    process = start("pretrain", *recipe, *longer, f"run={run}", said=said)
+    wait_for(lambda: num_steps(run) >= 3)
+    later = {"host": "n2", "process": 4711, "job": None, "since": "just now", "token": "another"}
+    (run / LOCK).write_text(json.dumps(later))
+    assert end_of(process) == 1
+    assert "process 4711 on n2 (since just now) has taken this run over" in said.read_text()
+    assert "Traceback" not in said.read_text()
+    assert json.loads((run / LOCK).read_text()) == later
 
 
 def test_finished_run__says_so_and_changes_nothing(

@@ -69,20 +69,26 @@ class Poisoned:
 class RankBatches(IterableDataset[PretrainBatch]):
     """The share of the rank that reads it."""
 
-    def __init__(self, micro_batch: int) -> None:
-        self._micro_batch = micro_batch
+    def __init__(self, micro_batch: int, first: int = 0, global_batch: int = 4) -> None:
+        self._micro_batch, self._first, self._global_batch = micro_batch, first, global_batch
 
     def __iter__(self) -> Iterator[PretrainBatch]:
         spread = torch.distributed.is_initialized()
         rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if spread else (0, 1)
-        sampler = MicroBatchSampler(0, global_batch=4, micro_batch=self._micro_batch, rank=rank, world=world)
+        sampler = MicroBatchSampler(
+            self._first,
+            global_batch=self._global_batch,
+            micro_batch=self._micro_batch,
+            rank=rank,
+            world=world,
+        )
         return (make_batch(positions[0], len(positions)) for positions in sampler)
 
 
-def make_plan(micro_batch: int, total: int, world_size: int = 1) -> StepPlan:
+def make_plan(micro_batch: int, total: int, world_size: int = 1, global_batch: int = 4) -> StepPlan:
     return plan_steps(
-        Budget(None, total, None, 1), num_videos=100, global_batch=4, micro_batch=micro_batch, world_size=world_size,
-        base_lr=0.1, min_lr=0.0,
+        Budget(None, total, None, 1), num_videos=100, global_batch=global_batch, micro_batch=micro_batch,
+        world_size=world_size, base_lr=0.1, min_lr=0.0,
     )  # fmt: skip
 
 
@@ -99,12 +105,13 @@ def make_module(
     poisoned: Collection[int] = (),
     factor: float = float("nan"),
     world_size: int = 1,
+    global_batch: int = 4,
 ) -> SteppingModule:
     torch.manual_seed(0)
     task = ReconstructionTask(VideoMAEForPreTraining(CONFIG).to(dtype))
     return SteppingModule(
         Poisoned(task, poisoned, factor) if poisoned else task,
-        make_plan(micro_batch, total, world_size),
+        make_plan(micro_batch, total, world_size, global_batch),
         optimizer,
         StepOptions(
             seed=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 
@@ -137,8 +137,8 @@ def module(config: TrainingConfig, task: Task, plan: StepPlan, data: DataModule)
     return SteppingModule(task, plan, config.optim.options, options, on_step=data.advance)
 
 
-def saving(config: TrainingConfig, stop: StopRequest) -> StepCheckpoint:
-    """Make what writes and reads the run's checkpoints, and heeds signals."""
+def saving(config: TrainingConfig, stop: StopRequest, may_save: Callable[[], None]) -> StepCheckpoint:
+    """Make what writes and reads the run's checkpoints, and heeds signals; `may_save` raises where it must not."""
     machine = config.trainer
     return StepCheckpoint(
         config.run / "checkpoints",
@@ -147,6 +147,7 @@ def saving(config: TrainingConfig, stop: StopRequest) -> StepCheckpoint:
         ),
         Agreement(timeout=timedelta(seconds=2 * machine.rank_timeout_sec)),
         stop,
+        may_save=may_save,
     )
 
 

@@ -24,6 +24,8 @@ from videomae_train.evaluation.ranks import Ranks
 from videomae_train.evaluation.scoring import Accuracy, VideoScores, measure_accuracy, score_videos
 from videomae_train.model import WeightsReport, load_classifier, save_weights_folder
 from videomae_train.training.checkpoint_files import newest_checkpoint, step_of, tidy_checkpoints
+from videomae_train.training.checkpoints import StepCheckpoint
+from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.module import SteppingModule
 from videomae_train.training.preemption import StopRequest
 from videomae_train.training.tasks import TrainedModel
@@ -40,8 +42,7 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
         ConfigError: The request was wrong.
         VideoMAETrainError: The run failed.
     """
-    with StopRequest() as stop:
-        _claim(config, "pretrain")
+    with StopRequest() as stop, _claimed(config, "pretrain") as lock:
         data = build.pretrain_data(config)
         plan = build.step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
@@ -55,8 +56,9 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
         card = pretraining_card(
             config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
         )
+        saving = build.saving(config, stop, lock.check)
         return _fit(
-            config, model, module, data, stop, baselines._asdict(), watchers, title="pretrain", card=card
+            config, model, module, data, saving, baselines._asdict(), watchers, title="pretrain", card=card
         )
 
 
@@ -70,8 +72,7 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
         CheckpointError: The weights do not fit.
         VideoMAETrainError: The run failed.
     """
-    with StopRequest() as stop:
-        _claim(config, "finetune")
+    with StopRequest() as stop, _claimed(config, "finetune") as lock:
         data = build.finetune_data(config)
         plan = build.step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
@@ -84,7 +85,8 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
             config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
         )
         watchers = [watching.finetune_alarms(config)]
-        return _fit(config, model, module, data, stop, {}, watchers, title="finetune", card=card)
+        saving = build.saving(config, stop, lock.check)
+        return _fit(config, model, module, data, saving, {}, watchers, title="finetune", card=card)
 
 
 def evaluate(config: EvaluateConfig) -> Accuracy | None:
@@ -115,14 +117,23 @@ def evaluate(config: EvaluateConfig) -> Accuracy | None:
     return accuracy
 
 
-def _claim(config: TrainingConfig, verb: str) -> None:
-    """Take a run's folder: a new one, or the same one again on request and with the same recipe."""
-    checkpoints = config.run / "checkpoints"
+@contextmanager
+def _claimed(config: TrainingConfig, verb: str) -> Generator[FolderLock]:
+    """Take a run's folder, a new one or the same one again on request and with the same recipe, and keep others out."""
     record = _record_to_go_on_with(config)
     if record is not None:
         check_unchanged(config, verb, record)
+    lock = FolderLock(config.run)
     if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
-        return  # rank 0 takes it for all
+        yield lock  # rank 0 takes it for all
+        return
+    with lock:
+        _make_ready(config)
+        yield lock
+
+
+def _make_ready(config: TrainingConfig) -> None:
+    checkpoints = config.run / "checkpoints"
     if config.resume == "never" and checkpoints.is_dir():
         raise ConfigError(
             where="run",
@@ -153,7 +164,7 @@ def _fit(
     model: TrainedModel,
     module: SteppingModule,
     data: build.DataModule,
-    stop: StopRequest,
+    saving: StepCheckpoint,
     baselines: Mapping[str, float],
     watchers: Sequence[pl.Callback],
     *,
@@ -165,7 +176,6 @@ def _fit(
         # Only now, when the request has proved good.
         newest = newest_checkpoint(config.run / "checkpoints")
         record_run(config, title, _record_to_go_on_with(config), 0 if newest is None else step_of(newest))
-    saving = build.saving(config, stop)
     also = [*micro_batch_search(config, module, data), *watchers]
     trainer = build.trainer(config, module.plan, title, saving, also)
     with _naming_disk_failures(config.run):

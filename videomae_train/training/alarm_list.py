@@ -11,7 +11,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from videomae_train.training.alarms import Alarm, Expected, Report, check_visible, find_alarms
+from videomae_train.model import VideoMAEForPreTraining
+from videomae_train.training.alarms import Alarm, Expected, Report, check_hidden, check_visible, find_alarms
+from videomae_train.training.leaks import encoder_sees_hidden_pixels
 from videomae_train.training.module import SteppingModule
 from videomae_train.types import PatchGrid, PretrainBatch
 
@@ -49,16 +51,20 @@ class AlarmList(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Compare the first masks with what the recipe promises; shapes alone, which costs nothing."""
+        """Compare the first masks with what the recipe promises, and what the model makes of them."""
         assert isinstance(pl_module, SteppingModule)
         if not self._is_first_batch or self._grid is None or self._num_visible is None:
             return
         self._is_first_batch = False
         assert isinstance(batch, PretrainBatch)
+        assert isinstance(pl_module.model, VideoMAEForPreTraining)
+        with pl_module.aside():
+            is_seen = encoder_sees_hidden_pixels(pl_module.model, batch)
         visible = batch.visible_idx.shape[1]
-        alarm = check_visible(pl_module.step, visible, self._num_visible, self._grid.num_tokens)
-        if alarm is not None:
-            self._raise(alarm)
+        by_number = check_visible(pl_module.step, visible, self._num_visible, self._grid.num_tokens)
+        for alarm in (by_number, check_hidden(pl_module.step, is_seen)):
+            if alarm is not None:
+                self._raise(alarm)
 
     def _hear(self, step: int, figures: Mapping[str, float]) -> Mapping[str, float]:
         names = (name for name in Report._fields if name != "step")

@@ -138,6 +138,19 @@ def check_visible(step: int, num_visible: int, promised: int, num_tokens: int) -
     )
 
 
+def check_hidden(step: int, is_seen: bool) -> Alarm | None:
+    """Tell that the encoder is given what it is to predict, as `leaks.encoder_sees_hidden_pixels` found out."""
+    if not is_seen:
+        return None
+    return Alarm(
+        "inverted_mask",
+        step,
+        "the encoder is given pixels of the very tokens that it is to predict, whatever the number of both",
+        "Compare visible_idx and hidden_idx of a batch with the tokens that the model gathers, then start anew: copying"
+        " is all that is learnt.",
+    )
+
+
 def _not_finite(report: Report, expected: Expected) -> Alarm | None:
     allowed = 0
     if expected.precision == "fp16":

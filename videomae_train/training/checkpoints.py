@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import CheckpointIO
 
-from videomae_train.errors import CheckpointError
+from videomae_train.errors import VideoMAETrainError
 from videomae_train.training.agreement import Agreement
 from videomae_train.training.checkpoint_files import (
     checkpoint_path,
@@ -47,11 +47,12 @@ class CheckpointFiles(CheckpointIO):
 
     Args:
         agreement: Between the ranks; rank 0 chooses what all read.
+        may_save: Called on rank 0 before anything is written; raises where this run must not.
     """
 
-    def __init__(self, agreement: Agreement) -> None:
-        self._agreement = agreement
-        self._failure: CheckpointError | None = None
+    def __init__(self, agreement: Agreement, may_save: Callable[[], None]) -> None:
+        self._agreement, self._may_save = agreement, may_save
+        self._failure: VideoMAETrainError | OSError | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write; Lightning calls this on rank 0, while the others wait for it in a barrier.
@@ -59,8 +60,9 @@ class CheckpointFiles(CheckpointIO):
         So a failure is kept until `raise_failure`.
         """
         try:
+            self._may_save()
             write_checkpoint(checkpoint, Path(path))
-        except CheckpointError as error:
+        except (VideoMAETrainError, OSError) as error:
             self._failure = error
 
     def raise_failure(self) -> None:
@@ -96,6 +98,7 @@ class StepCheckpoint(pl.Callback):
         agreement: Between the ranks.
         stop: Signals to this rank; None heeds none.
         clock: Seconds, of which rank 0's count.
+        may_save: As `CheckpointFiles` has it.
     """
 
     def __init__(
@@ -105,9 +108,10 @@ class StepCheckpoint(pl.Callback):
         agreement: Agreement | None = None,
         stop: StopRequest | None = None,
         clock: Callable[[], float] = time.monotonic,
+        may_save: Callable[[], None] = lambda: None,
     ) -> None:
         self.agreement = agreement or Agreement()
-        self.files = CheckpointFiles(self.agreement)
+        self.files = CheckpointFiles(self.agreement, may_save)
         self.stopped_by: str | None = None  # name of the signal that ended the run
         self._folder, self._options = folder, options
         self._stop, self._clock = stop, clock

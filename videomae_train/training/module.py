@@ -16,6 +16,7 @@ from videomae_train.model import config_record
 from videomae_train.optim import OptimizerOptions, build_optimizer, set_learning_rate
 from videomae_train.randomness import seed_global_generators, seeded_scope
 from videomae_train.training.gating import Skips
+from videomae_train.training.gradient_sync import gradient_sync, order_buckets
 from videomae_train.training.meter import Meter
 from videomae_train.training.plan import StepPlan
 from videomae_train.training.speed import clip_flops, matmul_peak, peak_memory_gib
@@ -80,6 +81,7 @@ class SteppingModule(pl.LightningModule):
         self.companions: list[Companion] = []
         self._task, self._optimizer_options, self._on_step = task, optimizer, on_step
         self._micro_index = 0
+        self._is_first_batch = True  # of this attempt
         self._step = 0
         self._local_faults: list[Fault] = []
         self._meter = Meter()
@@ -141,6 +143,13 @@ class SteppingModule(pl.LightningModule):
             self._update.load_state_dict(self._restored)
             self._restored = None
 
+    def on_train_batch_start(self, batch: PretrainBatch | LabeledBatch, batch_idx: int) -> None:
+        """See to it that the first step of an attempt sums gradients as every other one does."""
+        if self._is_first_batch:
+            self._is_first_batch = False
+            with self._meter.stopped():
+                order_buckets(self.trainer.strategy.model, lambda: self.manual_backward(self._loss(batch)))
+
     @property
     def _updater(self) -> Updater:
         assert self._update is not None, "made when training starts"
@@ -153,9 +162,8 @@ class SteppingModule(pl.LightningModule):
         self._local_faults.extend(batch.faults)
         seed_global_generators(self.options.seed, self._step, self._micro_index, self.global_rank)
         completes = self._micro_index == self.plan.accumulation - 1
-        with self._gradient_sync(completes):
-            with self._updater.autocast():
-                loss = self._task.loss(batch)
+        with gradient_sync(self.trainer.strategy.model, completes):
+            loss = self._loss(batch)
             self.manual_backward(self._updater.objective(loss, self.plan.accumulation))
         self._meter.add(loss.detach(), len(batch.clips))
         self._micro_index = 0 if completes else self._micro_index + 1
@@ -169,12 +177,9 @@ class SteppingModule(pl.LightningModule):
                 self._clip_flops = clip_flops(self.model, batch)
                 matmul_peak(self.device, self.options.update.precision)  # kept for the reports
 
-    def _gradient_sync(self, wanted: bool) -> Any:
-        strategy = self.trainer.strategy
-        model = strategy.model
-        if wanted or not isinstance(model, torch.nn.parallel.DistributedDataParallel):
-            return torch.enable_grad()
-        return model.no_sync()
+    def _loss(self, batch: PretrainBatch | LabeledBatch) -> Tensor:
+        with self._updater.autocast():
+            return self._task.loss(batch)
 
     def _finish_step(self) -> None:
         optimizer: Any = self.optimizers()

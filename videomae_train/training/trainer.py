@@ -201,7 +201,8 @@ def resolve_accelerator(options: TrainerOptions) -> Literal["cpu", "gpu"]:
 def build_strategy(options: TrainerOptions, start: Literal["popen", "fork"] = "popen") -> Strategy | str:
     """Choose how ranks work together.
 
-    DDP without its static graph: with steps by hand that accumulate, PyTorch (2.15) ends in an assertion of its own.
+    DDP without its static graph: PyTorch (2.15) ends in an assertion of its own where the first backward pass is one of
+    several of a step; and it orders its buckets late, so that steps after resuming differ (see `order_buckets`).
 
     Args:
         options: The machine.

@@ -1,0 +1,194 @@
+"""One run's folder, one run at a time: a lock on in_use.json, and a look at it before every save.
+
+The kernel takes a lock back when its process ends, however that ends, so that a dead owner never blocks; what the
+file says is for people. Locks hold between machines on NFS (an NFSv4 server forgets a dead machine's lock after its
+lease, 90 s by default) and on Lustre mounted with `flock`. Where a file system has none, or keeps them to one machine,
+the later process takes the folder over, and the earlier one finds that out before its next save.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.training.heartbeats import host_name
+from videomae_train.training.requeue import slurm_job
+
+LOCK = "in_use.json"
+_IS_HELD = (errno.EACCES, errno.EAGAIN)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# Past a lease, and what a job that was just told to end still needs.
+_PATIENCE_SEC = 120.0
+_TRY_SEC = 2.0
+_MOST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who runs in a folder.
+
+    Attributes:
+        host: The machine's own name.
+        process: The process id there.
+        job: The Slurm job's number; None outside of Slurm.
+        since: Local time when it took the folder.
+        token: Tells it from any other process, on any machine.
+    """
+
+    host: str
+    process: int
+    job: str | None
+    since: str
+    token: str
+
+    @property
+    def name(self) -> str:
+        """The process as a person looks for it."""
+        job = "" if self.job is None else f" of Slurm job {self.job}"
+        return f"process {self.process} on {self.host}{job} (since {self.since})"
+
+
+class FolderLock:
+    """Keeps other runs out of a folder inside a `with` block, in one process of a run.
+
+    Args:
+        folder: The run's; made if it is not there.
+        patience_sec: How long to wait for an owner on another machine, which may have died there or be about to end.
+    """
+
+    def __init__(self, folder: Path, patience_sec: float = _PATIENCE_SEC) -> None:
+        self._folder, self._path, self._patience_sec = folder, folder / LOCK, patience_sec
+        # A POSIX lock, which forked loader workers do not inherit: they may outlive a killed owner by seconds. It is
+        # lost when this process closes the file, by whatever descriptor: nothing else here may open it.
+        self._file: int | None = None
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._own = Owner(host_name(), os.getpid(), slurm_job(), now, secrets.token_hex(8))
+
+    def __enter__(self) -> FolderLock:
+        """Take the folder.
+
+        Raises:
+            ConfigError: Another process has it.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        holder = self._try_to_take()
+        if holder is not None and holder.host not in ("", self._own.host):
+            holder = self._wait_for_end_of(holder)
+        if holder is not None:
+            raise ConfigError(
+                where="run",
+                came=f"{self._folder}, in use by {holder.name}",
+                expected="a folder in which nothing else runs",
+                todo="Let it end or stop it, then start the same command again with resume=auto; or give another"
+                f" run=<folder>. If that machine is gone for good, remove {self._path}.",
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None:
+            return
+        if self._taken_over_by() is None:
+            with contextlib.suppress(OSError):  # what stays there without a lock is in nobody's way
+                self._path.unlink()
+        os.close(self._file)
+        self._file = None
+
+    def check(self) -> None:
+        """Look whether the folder is still this process's; one that never took it has nothing to look for.
+
+        Raises:
+            TrainingError: Another process has taken it over: the file system's locks did not reach it, or somebody
+                removed the file.
+        """
+        if self._file is not None and (other := self._taken_over_by()) is not None:
+            raise TrainingError(
+                where=str(self._folder),
+                came=f"{other.name} has taken this run over",
+                expected=f"one run at a time in a folder ({LOCK})",
+                todo="This one ends without writing; that one goes on. If it should not, stop it and start again with"
+                " resume=auto.",
+            )
+
+    def _wait_for_end_of(self, holder: Owner) -> Owner | None:
+        """Try again for a while; where somebody has it still, say who."""
+        print(
+            f"{self._folder} is in use by {holder.name}; waiting for its end, {self._patience_sec:.0f} s at most.",
+            file=sys.stderr,
+        )
+        give_up_at = time.monotonic() + self._patience_sec
+        while time.monotonic() < give_up_at:
+            time.sleep(_TRY_SEC)
+            still = self._try_to_take()
+            if still is None:
+                return None
+            holder = still
+        return holder
+
+    def _try_to_take(self) -> Owner | None:
+        """Take the lock; where somebody has it, say who."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _IS_HELD:
+                holder = _read_owner(file)
+                os.close(file)
+                return holder
+            if error.errno not in _NO_LOCKS:
+                os.close(file)
+                raise
+            print(
+                f"{self._path}: this file system has no locks ({error.strerror}); of two runs in one folder the earlier"
+                " ends at its next checkpoint.",
+                file=sys.stderr,
+            )
+        if not self._is_current(file):  # its owner removed it between our two calls
+            os.close(file)
+            return self._try_to_take()
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(asdict(self._own)).encode(), 0)
+        os.fsync(file)
+        self._file = file
+        return None
+
+    def _taken_over_by(self) -> Owner | None:
+        """Name another process that has the folder now; a file that was removed names nobody."""
+        assert self._file is not None
+        if self._is_current(self._file):
+            found = _read_owner(self._file)
+        else:
+            try:
+                other = os.open(self._path, os.O_RDONLY)  # another file: closing it leaves our lock
+            except FileNotFoundError:
+                return None
+            found = _read_owner(other)
+            os.close(other)
+        return None if found.token == self._own.token else found
+
+    def _is_current(self, file: int) -> bool:
+        """Whether an open file is the one that has the name now."""
+        try:
+            named = self._path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(named, os.fstat(file))
+
+
+def _read_owner(file: int) -> Owner:
+    """Read what an owner wrote; one that is just about to write has no name yet."""
+    try:
+        return Owner(**json.loads(os.pread(file, _MOST_BYTES, 0)))
+    except (ValueError, TypeError):
+        return Owner("", 0, None, "just now", "")
