@@ -48,7 +48,8 @@ def evaluation_parts(facts: EvaluationFacts, figures: Path, stem: str, data: str
     if facts.classes:
         parts.append(_classes(facts))
     if facts.predictions is not None:
-        parts += _videos(facts, facts.predictions, MiddleFrames(data or facts.data, facts.predictions))
+        frames = MiddleFrames(data or facts.data, facts.predictions, may_fetch=data is not None)
+        parts += _videos(facts, facts.predictions, frames)
     return parts
 
 

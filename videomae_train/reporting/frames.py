@@ -20,14 +20,18 @@ class MiddleFrames:
     Args:
         data: The packed set, a folder or an address; None where it is not known.
         predictions: Of the videos; the set is believed only where it still has each of them under its key.
+        may_fetch: Whether a set at an address is opened too; the network may be slow, or not there.
     """
 
-    def __init__(self, data: str | None, predictions: VideoPredictions) -> None:
+    def __init__(self, data: str | None, predictions: VideoPredictions, *, may_fetch: bool) -> None:
         self._predictions = predictions
         self._dataset: PackedDataset | None = None
         self.problem = ""
         if data is None:
             self.problem = "the score does not say which set it is of (--data FOLDER does)"
+            return
+        if "://" in data and not may_fetch:
+            self.problem = f"the set is at {data} (--data {data} fetches them)"
             return
         try:
             dataset = PackedDataset.open(data)

@@ -89,7 +89,7 @@ def _best(scored: Sequence[tuple[str, EvaluationFacts]]) -> list[str]:
         return [sentence]
     return [
         sentence,
-        f"The intervals of {near} others overlap with its own: this alone does not make it the best.",
+        f"{near} of the {len(others)} other intervals overlap with its own: this alone does not make it the best.",
     ]
 
 
