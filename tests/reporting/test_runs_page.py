@@ -62,7 +62,7 @@ def test_a_sweep__has_all_comparisons(tmp_path: Path) -> None:
     (gallery,) = section(report, "Reconstructions").parts
     assert isinstance(gallery, Gallery)
     assert [picture.title for picture in gallery.pictures] == [
-        "90% hidden, random", "50% hidden, tube", "90% hidden, tube",
+        "90 % hidden, random", "50 % hidden, tube", "90 % hidden, tube",
     ]  # fmt: skip
     (differences,) = section(report, "What differs").parts
     assert isinstance(differences, Table)

@@ -88,24 +88,25 @@ def _draw_lines(axes: Axes, panel: CurvePanel) -> None:
     _draw_levels(axes, panel.levels)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    _draw_legend(axes, [name for name in looks if name])
+    _draw_legend(axes, [name for name in looks if name], marked=False)
 
 
 def _draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
     """Draw levels dashed, each in other dashes; the legend names them."""
     for number, (name, level) in enumerate(levels.items()):
         dashes = style.DASHES[1 + number % (len(style.DASHES) - 1)]
-        colour = (style.ORANGE, style.GREEN, style.PURPLE)[number % 3]
+        colour = (style.INK, style.MUTED)[number % 2]  # no colour of a line
         axes.axhline(level, color=colour, linestyle=dashes, linewidth=1.3, label=f"{name}: {level:.3g}")
 
 
-def _draw_legend(axes: Axes, names: Sequence[str]) -> None:
+def _draw_legend(axes: Axes, names: Sequence[str], *, marked: bool) -> None:
     """Name lines and levels: beside the panel, where nothing is hidden, or inside where there are only levels."""
     looks = _looks(names)
     shown = names[:_MAX_IN_LEGEND]
     for name in shown:
         colour, dashes, marker = looks[name]
-        axes.plot([], [], color=colour, linestyle=dashes, marker=marker, markersize=4, label=name)
+        look = {"linestyle": "", "marker": marker, "markersize": 6} if marked else {"linestyle": dashes}
+        axes.plot([], [], color=colour, label=name, **look)
     if len(names) > len(shown):
         axes.plot([], [], linestyle="", label=f"and {len(names) - len(shown)} more")
     if names:
@@ -175,7 +176,7 @@ def scores_by_ratio(
             _draw_scores(axes, sorted(scores), looks[name], (number - (len(lines) - 1) / 2) * width)
         axes.set_xticks(sorted({score.ratio for scores in lines.values() for score in scores}))
         _draw_levels(axes, levels)
-        _draw_legend(axes, list(lines))
+        _draw_legend(axes, list(lines), marked=True)
         style.save_drawing(figure, path)
 
 
@@ -251,7 +252,7 @@ def scores_by_cost(
             else:
                 axes.tick_params(labelleft=False)
             if number == len(costs) - 1:
-                _draw_legend(axes, list(looks))
+                _draw_legend(axes, list(looks), marked=True)
         style.save_drawing(figure, path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
+from typing import TypeGuard
 
 from videomae_train.pictures import (
     CurvePanel,
@@ -204,7 +205,7 @@ def _reconstructions(points: Sequence[Point], loops: Mapping[str, Path]) -> list
     masked = [point for point in points if is_masked(point) and point.name in loops]
     for point in sorted(masked, key=masking_of):
         kind, ratio = masking_of(point)
-        title = f"{ratio:.0%} hidden, {kind}"
+        title = f"{100 * ratio:g} % hidden, {kind}"
         shown.setdefault((kind, ratio), Figure(title, point.name, loops[point.name]))
     if not shown:
         return []
@@ -219,14 +220,22 @@ def _differences(points: Sequence[Point]) -> list[Part]:
     keys = differing_keys(points)
     if not keys:
         return []
-    rows = tuple((point.name, *(_value_cell(settings_of(point), key) for key in keys)) for point in points)
+    values = [settings_of(point) for point in points]
+    numeric = {key for key in keys if any(_is_number(each.get(key)) for each in values)}
+    rows = tuple(
+        (point.name, *(_value_cell(each, key, flush_right=key in numeric) for key in keys))
+        for point, each in zip(points, values, strict=True)
+    )
     caption = "Keys whose values differ between the runs; all others are the same."
     return [Table(("Run", *keys), rows, caption, sorts=True)]
 
 
-def _value_cell(values: Mapping[str, object], key: str) -> Cell:
+def _value_cell(values: Mapping[str, object], key: str, *, flush_right: bool) -> Cell:
     if key not in values:
-        return Cell(UNKNOWN, None)
+        return Cell(UNKNOWN, None, is_number=flush_right)
     value = values[key]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(brief(value), value if is_number else brief(value), is_number=is_number)  # type: ignore[arg-type]
+    return Cell(brief(value), value if _is_number(value) else brief(value), is_number=flush_right)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

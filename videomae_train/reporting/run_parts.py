@@ -77,9 +77,7 @@ def training_remarks(facts: TrainingFacts, name: str = "") -> list[Remark]:
     if facts.faults:
         names = [f"{fault.key}: {fault.cause} ({fault.detail})" for fault in facts.faults]
         more = [f"… and {len(names) - _NAMES_SHOWN} more"] * (len(names) > _NAMES_SHOWN)
-        text = (
-            f"{lead}{len(names)} videos could not be read and were replaced, {facts.num_faults} times in all."
-        )
+        text = f"{lead}unreadable videos, replaced by others: {len(names)}, met {facts.num_faults} times."
         remarks.append(Remark("warning", text, "", (*names[:_NAMES_SHOWN], *more)))
     remarks += [Remark("note", f"{lead}{problem}.") for problem in facts.problems]
     return remarks
