@@ -1,4 +1,4 @@
-"""Verbs that use weights, and the demo."""
+"""Verbs that use weights, the report on runs, and the demo."""
 
 from __future__ import annotations
 
@@ -148,3 +148,36 @@ def demo(out: Path, short: bool, seed: int) -> None:
     from videomae_train.commands.demo import run_demo
 
     run_demo(out, short=short, seed=seed)
+
+
+@click.command(short_help="Write a page about runs or a sweep.")
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page; PNG figures go to a folder beside it.",
+)
+@click.option("--title", help="Of the page.")
+@click.option(
+    "--data",
+    metavar="FOLDER",
+    help="Packed set that frames of scored videos are shown from, where it has moved.",
+)
+@click.option(
+    "--video",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A video that every pretrained model reconstructs, instead of what the runs pictured themselves.",
+)
+def report(
+    folders: tuple[Path, ...], out: Path, title: str | None, data: str | None, video: Path | None
+) -> None:
+    """Write one page about FOLDER...: runs, or folders of runs such as a sweep's; finished, running or failed.
+
+    The page needs no network: it can be mailed, printed and archived.
+    """
+    from videomae_train.commands.report import ReportOptions, run_report
+
+    run_report(folders, ReportOptions(out, title, data, video))

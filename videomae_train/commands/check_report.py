@@ -14,7 +14,17 @@ from videomae_train.data.health.statistics import duration_sec
 from videomae_train.data.inspection import InspectedSet, InspectedVideo
 from videomae_train.data.layout import write_json
 from videomae_train.pictures import Histogram, count_bars, histogram_panels
-from videomae_train.reporting import Figure, Remark, Report, Setting, Table, write_report
+from videomae_train.reporting import (
+    Figure,
+    Remark,
+    Remarks,
+    Report,
+    Section,
+    Setting,
+    Settings,
+    Table,
+    write_report,
+)
 
 _FORMAT = 1
 _KINDS_SHOWN = 6
@@ -115,14 +125,17 @@ def _video_record(video: InspectedVideo, classes: tuple[str, ...]) -> dict[str, 
 def write_check_page(page: Path, inspected: InspectedSet, findings: list[Finding], clip: ClipShape) -> None:
     """Write the page: findings, numbers, pictures, faults."""
     numbers = measure_set(inspected)
+    remarks = tuple(_remark(finding) for finding in findings)
     with TemporaryDirectory() as folder:
         report = Report(
             title=f"Check of {Path(inspected.name).resolve().name}",
             summary=(verdict(findings), *_summary(inspected, numbers)),
-            remarks=tuple(_remark(finding) for finding in findings),
-            tables=tuple(_tables(inspected, numbers)),
-            figures=tuple(_figures(inspected, numbers, clip, Path(folder))),
-            settings=_settings(inspected, clip),
+            sections=(
+                Section("Findings", (Remarks(remarks),) if remarks else ()),
+                *_tables(inspected, numbers),
+                Section("Pictures", tuple(_figures(inspected, numbers, clip, Path(folder)))),
+                Section("Settings", (Settings(_settings(inspected, clip)),)),
+            ),
             footer=f"Written by `videomae check`, videomae-train {version('videomae-train')}.",
         )
         write_report(page, report)
@@ -141,15 +154,15 @@ def _remark(finding: Finding) -> Remark:
     return Remark(kind, finding.text, finding.todo, details)
 
 
-def _tables(inspected: InspectedSet, numbers: SetStatistics) -> list[Table]:
-    tables = [Table("What is in it", ("", ""), tuple(describe(numbers).items()))]
+def _tables(inspected: InspectedSet, numbers: SetStatistics) -> list[Section]:
+    tables = [Section("What is in it", (Table(("", ""), tuple(describe(numbers).items())),))]
     faulty = [video for video in inspected.videos if video.cause]
     if faulty:
         rows = tuple((video.name, video.cause, video.detail) for video in faulty[:_NAMES_ON_PAGE])
         caption = f"The first {_NAMES_ON_PAGE} of {len(faulty)}; all are in the JSON file." * (
             len(faulty) > _NAMES_ON_PAGE
         )
-        tables.append(Table("Faults", ("Video", "Cause", "Message"), rows, caption))
+        tables.append(Section("Faults", (Table(("Video", "Cause", "Message"), rows, caption),)))
     return tables
 
 

@@ -14,7 +14,18 @@ from videomae_train.data.transforms import as_clip
 from videomae_train.evaluation.scoring import Accuracy
 from videomae_train.model import VideoMAEForPreTraining, load_pretraining_model
 from videomae_train.pictures import loss_curve, score_bars
-from videomae_train.reporting import Command, Figure, Report, Score, Setting, write_report
+from videomae_train.reporting import (
+    Command,
+    Commands,
+    Figure,
+    Report,
+    Score,
+    Scores,
+    Section,
+    Setting,
+    Settings,
+    write_report,
+)
 from videomae_train.training.records import read_metric
 
 
@@ -141,37 +152,49 @@ def _compose(result: DemoResult, curve: Path, bars: Path, reconstructions: list[
         ),
         Figure("Scores", "The dashed line is chance. One seed, one selection of labels: no intervals.", bars),
     ]
+    return Report(
+        title="videomae-train: the main job on generated videos",
+        summary=result.sentences(),
+        sections=(
+            Section("Scores", (Scores(_scores(result)),)),
+            Section("Pictures", tuple(figures)),
+            Section("Commands", (Commands(_commands(result.out)),)),
+            Section("Settings", (Settings(_settings(result)),)),
+        ),
+        footer="Written by `videomae demo`.",
+    )
+
+
+def _scores(result: DemoResult) -> tuple[Score, ...]:
     conditions = f"{result.labels_per_class} labels per class, 2 views, one seed"
     scores = [
         Score(item.name, item.accuracy.top1, None, f"{conditions}; on {_share(item.accuracy)} videos")
         for item in result.trained
     ]
-    out = result.out
-    return Report(
-        title="videomae-train: the main job on generated videos",
-        summary=result.sentences(),
-        scores=(*scores, Score("chance", 1 / result.num_classes, None, f"{result.num_classes} motions")),
-        figures=tuple(figures),
-        settings=(
-            Setting(
-                "pretraining",
-                f"experiment=pretrain_demo, {result.pretrained.steps} steps, seed {result.seed}",
-            ),
-            Setting("fine-tuning", f"experiment=finetune_demo, {result.trained[0].outcome.steps} steps each"),
-            Setting("seconds of pretraining", f"{result.pretrained.seconds:.0f}"),
+    return (*scores, Score("chance", 1 / result.num_classes, None, f"{result.num_classes} motions"))
+
+
+def _settings(result: DemoResult) -> tuple[Setting, ...]:
+    pretrained = result.pretrained
+    return (
+        Setting("pretraining", f"experiment=pretrain_demo, {pretrained.steps} steps, seed {result.seed}"),
+        Setting("fine-tuning", f"experiment=finetune_demo, {result.trained[0].outcome.steps} steps each"),
+        Setting("seconds of pretraining", f"{pretrained.seconds:.0f}"),
+    )
+
+
+def _commands(out: Path) -> tuple[Command, ...]:
+    return (
+        Command("Look closer: curves, classes, single videos", f"videomae report {out}"),
+        Command(
+            "Pretrain on the same set again",
+            f"videomae pretrain experiment=pretrain_demo data.path={out}/shards",
         ),
-        commands=(
-            Command(
-                "Pretrain on the same set again",
-                f"videomae pretrain experiment=pretrain_demo data.path={out}/shards",
-            ),
-            Command(
-                "Reconstruct a video of your own",
-                f"videomae reconstruct weights={out}/pretrain/weights video=<file>",
-            ),
-            Command("Pack your own videos", "videomae pack <folder of class folders> <destination>"),
+        Command(
+            "Reconstruct a video of your own",
+            f"videomae reconstruct weights={out}/pretrain/weights video=<file>",
         ),
-        footer="Written by `videomae demo`.",
+        Command("Pack your own videos", "videomae pack <folder of class folders> <destination>"),
     )
 
 

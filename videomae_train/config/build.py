@@ -243,6 +243,7 @@ def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy)
     )
     record = {
         "weights": str(config.weights),
+        "data": str(config.data.path),
         "selection": config.data.selection,
         "views": f"{config.data.num_clips} x {config.data.num_crops}",
         **asdict(accuracy),

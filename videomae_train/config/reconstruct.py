@@ -60,7 +60,7 @@ def reconstruct(config: ReconstructConfig) -> Pictures:
         DecodeError: The video cannot be read.
     """
     model = load_pretraining_model(config.weights).eval()
-    clip = _read_clip(config, model.config)
+    clip = read_clip(config.video, model.config, stride=config.stride, start=config.start)
     return picture_clip(
         model, clip, folder=config.run, mask=config.mask, ratios=config.ratios, seed=config.seed,
         original_statistics=config.patch_statistics == "original", title=config.video.name,
@@ -111,10 +111,22 @@ def _rows(result: Reconstruction, original_statistics: bool) -> tuple[FrameRow, 
     return FrameRow("input", result.original), FrameRow("what the model saw", result.seen), last
 
 
-def _read_clip(config: ReconstructConfig, model: VideoMAEConfig) -> Tensor:
-    if not config.video.is_file():
+def read_clip(video: Path, model: VideoMAEConfig, *, stride: int, start: int) -> Tensor:
+    """Read a clip for a model out of a video's middle square, uint8 (T, C, H, W).
+
+    Args:
+        video: The file.
+        model: Says how many frames and pixels.
+        stride: Frames of the video from one frame of the clip to the next.
+        start: The first of them.
+
+    Raises:
+        ConfigError: The video is missing or too short, or the model's frames are not square.
+        DecodeError: The video cannot be read.
+    """
+    if not video.is_file():
         raise ConfigError(
-            where="video", came=f"no file {config.video}", expected="a video file", todo="Check the path."
+            where="video", came=f"no file {video}", expected="a video file", todo="Check the path."
         )
     height, width = model.frame_size
     if height != width:
@@ -124,9 +136,9 @@ def _read_clip(config: ReconstructConfig, model: VideoMAEConfig) -> Tensor:
             expected="a model of square frames",
             todo="Call videomae_train.evaluation.reconstruction.reconstruct_clip with your own crop.",
         )
-    content = config.video.read_bytes()
-    num_frames = probe_video(content, where=str(config.video)).num_frames
-    wanted = config.start + config.stride * np.arange(model.num_frames)
+    content = video.read_bytes()
+    num_frames = probe_video(content, where=str(video)).num_frames
+    wanted = start + stride * np.arange(model.num_frames)
     if wanted[-1] >= num_frames:
         raise ConfigError(
             where="start, stride",
@@ -134,5 +146,5 @@ def _read_clip(config: ReconstructConfig, model: VideoMAEConfig) -> Tensor:
             expected=f"{model.num_frames} frames inside the video",
             todo="Lower start or stride.",
         )
-    frames = decode_frames(content, wanted, where=str(config.video), num_frames=num_frames)
+    frames = decode_frames(content, wanted, where=str(video), num_frames=num_frames)
     return crop_views(as_clip(frames), height, 1)[0]

@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 
 from videomae_train.config import build, watching
+from videomae_train.config.attempts import recorded_attempt
 from videomae_train.config.cards import classifier_card, pretraining_card
 from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
@@ -178,8 +179,13 @@ def _fit(
         record_run(config, title, _record_to_go_on_with(config), 0 if newest is None else step_of(newest))
     also = [*micro_batch_search(config, module, data), *watchers]
     trainer = build.trainer(config, module.plan, title, saving, also)
-    with _naming_disk_failures(config.run):
+    total_steps = module.plan.total_steps
+    with (
+        recorded_attempt(config.run, total_steps=total_steps, baselines=baselines) as attempt,
+        _naming_disk_failures(config.run),
+    ):
         trainer.fit(module, data, ckpt_path=_resumed_from(config))
+        attempt.stopped_by = saving.stopped_by
     outcome = TrainOutcome(
         config.run / "weights", module.step, time.perf_counter() - began, dict(module.latest), baselines
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -43,6 +44,24 @@ def write_png(path: Path, image: Pixels) -> None:
     check_pixels(image, ndim=3, where=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path, format="PNG")
+
+
+def webp_bytes(image: Pixels, width: int) -> bytes:
+    """Encode one image as a small WebP, for a page that holds many.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        width: Pixels that it is scaled down to; a narrower one stays as it is.
+
+    Raises:
+        ConfigError: The array is no such image.
+    """
+    check_pixels(image, ndim=3, where="webp_bytes")
+    picture = Image.fromarray(image)
+    picture.thumbnail((width, 4 * width))
+    file = BytesIO()
+    picture.save(file, format="WEBP", quality=80)
+    return file.getvalue()
 
 
 def write_mp4(path: Path, frames: Pixels, fps: float) -> None:

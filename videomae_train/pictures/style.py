@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from PIL import Image
 
 INK = "#1f2430"
 MUTED = "#6b7280"
@@ -18,6 +20,10 @@ BLUE = "#0072b2"
 ORANGE = "#d55e00"
 GREEN = "#009e73"
 PURPLE = "#a2548b"
+# As many lines as one figure tells apart by colour alone; more repeat them with other dashes.
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#b07d00", "#3fa0d8", INK)
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DOTS_PER_INCH = 144
 
 _STYLE: dict[Any, Any] = {
@@ -63,3 +69,12 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure at its own size as PNG; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=figure.dpi)
+
+
+def save_drawing(figure: Figure, path: Path) -> None:
+    """Write a figure without photographs: as `save_figure`, in a few colours and a third of the bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=figure.dpi)
+    with Image.open(file) as image:
+        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, format="PNG", optimize=True)

@@ -53,15 +53,20 @@ class Heartbeat:
     @property
     def is_running(self) -> bool:
         """Whether its process exists; only for one that is here."""
-        try:
-            os.kill(self.process, 0)
-            status = Path(f"/proc/{self.process}/stat").read_text()
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True  # somebody else's process, or a system without /proc
-        # A killed child that its parent has not looked after yet exists as a zombie.
-        return status.rpartition(")")[2].split()[0] != "Z"
+        return process_is_running(self.process)
+
+
+def process_is_running(process: int) -> bool:
+    """Say whether a process of this machine exists and has not ended."""
+    try:
+        os.kill(process, 0)
+        status = Path(f"/proc/{process}/stat").read_text()
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's process, or a system without /proc
+    # A killed child that its parent has not looked after yet exists as a zombie.
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def host_name() -> str:

@@ -1,4 +1,4 @@
-"""What a run recorded, read back from its CSV files, and taken back with the steps that a resumed run repeats."""
+"""What a run recorded, one metric at a time, and taken back with the steps that a resumed run repeats."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 
 from videomae_train.errors import ConfigError
 from videomae_train.training.ledger import cut_ledger
+from videomae_train.training.metrics import read_records
 from videomae_train.training.module import SteppingModule
 
 LEDGER = "ledger.csv"
@@ -29,21 +30,15 @@ def read_metric(run: Path, name: str) -> tuple[list[int], list[float]]:
     Raises:
         ConfigError: The run has no such records.
     """
-    values: dict[int, float] = {}
-    for file in sorted((run / "logs").glob("version_*/metrics.csv"), key=_attempt):
-        with file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                if row.get(name):
-                    values[int(row["step"])] = float(row[name])
-    if not values:
+    curve = read_records(run).curves.get(name)
+    if curve is None:
         raise ConfigError(
             where=str(run / "logs"),
             came=f"no records of {name}",
             expected="metrics.csv of a run that reported at least once",
             todo="Check the path; a run reports every trainer.log_every_steps steps.",
         )
-    steps = sorted(values)
-    return steps, [values[step] for step in steps]
+    return curve.steps.tolist(), curve.values.tolist()
 
 
 class RecordCut(pl.Callback):
@@ -87,7 +82,3 @@ def _cut_metrics(file: Path, last_step: int) -> None:
         writer.writeheader()
         writer.writerows(row for row in rows if int(row["step"]) <= last_step)
     unfinished.replace(file)
-
-
-def _attempt(file: Path) -> int:
-    return int(file.parent.name.removeprefix("version_"))

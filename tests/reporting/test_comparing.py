@@ -1,0 +1,93 @@
+"""In what points differ, and what is averaged over."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from run_folders import NOW, pretrain_config, write_evaluation, write_point, write_training
+
+from videomae_train.evaluation.seeds import seed_interval
+from videomae_train.reporting.comparing import differing_keys, families_of, from_scratch, settings_of
+from videomae_train.reporting.facts import EvaluationFacts, Point
+from videomae_train.reporting.finding import find_points
+from videomae_train.reporting.reading import read_evaluation, read_training
+
+
+def point(folder: Path, name: str, *, wrong: int | None = None, **config: object) -> Point:
+    facts = read_training(write_training(folder / name, config=pretrain_config(**config)), NOW)  # type: ignore[arg-type]
+    if wrong is None:
+        return Point(name, pretraining=facts)
+    score = read_evaluation(write_evaluation(folder / name, wrong=wrong))
+    assert isinstance(score, EvaluationFacts)
+    return Point(name, pretraining=facts, evaluation=score)
+
+
+def test_only_keys_that_differ__are_listed(tmp_path: Path) -> None:
+    points = [point(tmp_path, f"{ratio}", ratio=ratio, seed=seed) for ratio, seed in ((0.5, 0), (0.9, 1))]
+    assert differing_keys(points) == ("seed", "masking.ratio"), (
+        "folders of runs differ always, and are left out"
+    )
+    assert differing_keys(points[:1]) == ()
+
+
+def test_a_key_that_only_some_have__differs(tmp_path: Path) -> None:
+    points = [point(tmp_path, "a"), point(tmp_path, "b", init="weights")]
+    assert differing_keys(points) == ("init",)
+
+
+def test_a_stage_that_is_missing__differs_in_nothing(tmp_path: Path) -> None:
+    points = [point(tmp_path, "a", wrong=2), point(tmp_path, "b"), Point("c")]
+    assert differing_keys(points) == ()
+
+
+def test_keys_of_later_stages__are_named_by_them(tmp_path: Path) -> None:
+    write_point(tmp_path / "p", "tube", 0.9, 0)
+    (found,) = find_points([tmp_path / "p"], NOW).points
+    values = settings_of(found)
+    assert values["seed"] == values["finetune: seed"] == 0
+    assert values["evaluate: selection"] == "split1/test"
+    assert "finetune: weights" not in values, "they follow from the pretraining"
+
+
+def test_scores__are_averaged_over_seeds_only(tmp_path: Path) -> None:
+    wrong = {(0.5, 0): 4, (0.5, 1): 6, (0.9, 0): 1}
+    points = [
+        point(tmp_path, f"{ratio}-{seed}", wrong=count, ratio=ratio, seed=seed, trainer={"threads": seed})
+        for (ratio, seed), count in wrong.items()
+    ]
+    (family,) = families_of([*points, point(tmp_path, "unscored", ratio=0.75)])
+    assert family.name == "tube"
+    low, high = family.by_ratio()
+    assert (low.ratio, low.num_seeds, low.score) == (0.5, 2, pytest.approx(0.5))
+    assert low.interval == seed_interval([0.6, 0.4])
+    assert (high.ratio, high.num_seeds) == (0.9, 1)
+    assert high.interval == pytest.approx((0.7, 1.0)), "a single run has its interval over videos"
+
+
+def test_kinds_of_masks_and_other_settings__are_families_of_their_own(tmp_path: Path) -> None:
+    points = [
+        point(tmp_path, "a", wrong=1),
+        point(tmp_path, "b", wrong=2, kind="random"),
+        point(tmp_path, "c", wrong=3, optim={"global_batch": 8, "base_lr": 0.4}),
+    ]
+    assert [family.name for family in families_of(points)] == [
+        "random, optim.base_lr=0.1", "tube, optim.base_lr=0.1", "tube, optim.base_lr=0.4",
+    ]  # fmt: skip
+    assert [family.name for family in families_of(points[:2])] == ["random", "tube"]
+
+
+def test_scores_on_other_videos__are_not_averaged(tmp_path: Path) -> None:
+    one, two = point(tmp_path, "a", wrong=1, seed=0), point(tmp_path, "b", wrong=2, seed=1)
+    assert two.evaluation is not None
+    other = replace(two, evaluation=replace(two.evaluation, selection="split2/test"))
+    assert len(families_of([one, two])) == 1
+    assert len(families_of([one, other])) == 2
+
+
+def test_from_scratch__is_a_classifier_without_weights(tmp_path: Path) -> None:
+    for name, weights in (("scratch", None), ("fine-tuned", "/gone")):
+        write_training(tmp_path / name, "finetune", {"weights": weights, "seed": 0})
+        write_evaluation(tmp_path / name / "evaluate")
+    points = find_points([tmp_path], NOW).points
+    assert [each.name for each in from_scratch(points)] == ["scratch"]
+    assert families_of(points) == ()

@@ -1,0 +1,114 @@
+"""Which runs belong together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from run_folders import NOW, pretrain_config, write_evaluation, write_json, write_point, write_training
+
+from videomae_train.errors import ConfigError
+from videomae_train.reporting.facts import Point
+from videomae_train.reporting.finding import find_points
+
+
+def shape(points: Sequence[Point]) -> dict[str, tuple[bool, bool, bool]]:
+    """Name -> whether there are a pretraining, a classifier, a score."""
+    return {
+        point.name: (
+            point.pretraining is not None,
+            point.classifier is not None,
+            point.evaluation is not None,
+        )
+        for point in points
+    }
+
+
+def test_a_sweep__is_a_point_for_each_folder(tmp_path: Path) -> None:
+    for ratio in (0.5, 0.9):
+        write_point(tmp_path / f"masking.ratio-{ratio}", "tube", ratio, 0)
+    found = find_points([tmp_path], NOW)
+    assert shape(found.points) == dict.fromkeys(
+        ("masking.ratio-0.5", "masking.ratio-0.9"), (True, True, True)
+    )
+    assert found.passed_by == ()
+
+
+def test_stages_that_points_share__are_followed_and_read_once(tmp_path: Path) -> None:
+    shared = write_training(tmp_path / "_shared" / "abc")
+    for rate in ("0.1", "0.2"):
+        point = tmp_path / f"lr-{rate}"
+        write_json(point / "pretrain" / "stage.json", {"run": "../../_shared/abc"})
+        write_training(point / "finetune", "finetune", {"weights": "/gone"})
+    linked = tmp_path / "lr-0.3"
+    linked.mkdir()
+    (linked / "pretrain").symlink_to(shared)
+    points = find_points([tmp_path], NOW).points
+    assert list(shape(points)) == ["lr-0.1", "lr-0.2", "lr-0.3"]
+    assert points[0].pretraining is points[1].pretraining is points[2].pretraining is not None
+
+
+def test_broken_references_and_empty_stages__are_sentences(tmp_path: Path) -> None:
+    (tmp_path / "finetune").mkdir()
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain" / "stage.json").write_text("{}")
+    write_evaluation(tmp_path / "evaluate")
+    (point,) = find_points([tmp_path], NOW).points
+    assert len(point.problems) == 2
+    assert "stage.json" in point.problems[0]
+    assert "finetune: has not begun" in point.problems
+
+
+def test_empty_points_and_other_folders__are_told(tmp_path: Path) -> None:
+    write_training(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "1_0_log.out").write_text("")
+    (tmp_path / ".cache").mkdir()
+    found = find_points([tmp_path], NOW)
+    assert shape(found.points) == {"a": (True, False, False), "b": (False, False, False)}
+    assert "empty" in found.points[1].problems[0]
+    assert found.passed_by == (tmp_path / "slurm",)
+
+
+def test_runs_of_one_chain__are_joined_by_their_weights(tmp_path: Path) -> None:
+    pretrained = write_training(tmp_path / "runs" / "pre")
+    for name in ("one", "two"):
+        config = {"weights": str(pretrained / "weights")}
+        write_training(tmp_path / "runs" / name, "finetune", config)
+    write_evaluation(tmp_path / "runs" / "score", tmp_path / "runs" / "one" / "weights")
+    expected = {"score": (True, True, True), "two": (True, True, False)}
+    assert shape(find_points([tmp_path / "runs"], NOW).points) == expected
+    apart = [tmp_path / "runs" / name for name in ("pre", "one", "two", "score")]
+    assert shape(find_points(apart, NOW).points) == expected
+    alone = find_points([tmp_path / "runs" / "score"], NOW).points
+    assert shape(alone) == {"score": (True, True, True)}, "the chain is followed to runs that were not named"
+
+
+def test_a_run_with_its_score_inside__is_one_point(tmp_path: Path) -> None:
+    write_training(tmp_path / "run", "finetune", {"weights": None})
+    write_evaluation(tmp_path / "run" / "evaluation")
+    assert shape(find_points([tmp_path / "run"], NOW).points) == {"run": (False, True, True)}
+
+
+def test_the_demos_folder__holds_runs_beside_a_stages_name(tmp_path: Path) -> None:
+    write_training(tmp_path / "pretrain")
+    write_training(tmp_path / "from-scratch", "finetune", {"weights": None})
+    assert shape(find_points([tmp_path], NOW).points) == {
+        "from-scratch": (False, True, False),
+        "pretrain": (True, False, False),
+    }
+
+
+def test_equal_names__are_told_apart(tmp_path: Path) -> None:
+    for sweep in ("a", "b"):
+        write_training(tmp_path / sweep / "seed-0", config=pretrain_config())
+    names = [point.name for point in find_points([tmp_path / "a", tmp_path / "b"], NOW).points]
+    assert names == ["a/seed-0", "b/seed-0"]
+
+
+def test_what_is_no_run__is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "emptier").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "absent", tmp_path / "file", tmp_path / "empty", tmp_path):
+        with pytest.raises(ConfigError, match="the folder of a run"):
+            find_points([folder], NOW)

@@ -1,0 +1,116 @@
+"""`videomae report`: one page about runs, points and sweeps, in whatever state they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from videomae_train.errors import ConfigError, VideoMAETrainError
+from videomae_train.reporting import write_report
+from videomae_train.reporting.comparing import is_masked, masking_of
+from videomae_train.reporting.facts import Point
+from videomae_train.reporting.finding import Found, find_points
+from videomae_train.reporting.runs_page import compose_report, file_stem, summary_sentences
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the command line says beside the folders.
+
+    Attributes:
+        out: The page; its figures go to a folder of its name beside it.
+        title: Of the page; None names the folders.
+        data: Packed set that frames of scored videos are taken from; None takes the one that each score names.
+        video: A video that every pretrained model reconstructs at its own masking ratio; None takes what runs pictured.
+    """
+
+    out: Path
+    title: str | None
+    data: str | None
+    video: Path | None
+
+
+def run_report(folders: Sequence[Path], options: ReportOptions) -> None:
+    """Write the page and its figures, and say what came out.
+
+    Raises:
+        ConfigError: A folder holds no run, or the page cannot be written there.
+    """
+    if options.out.suffix != ".html":
+        raise ConfigError(
+            where="--out", came=str(options.out), expected="a file that ends in .html",
+            todo=f"Give --out {options.out / 'report.html'} or the like.",
+        )  # fmt: skip
+    now = datetime.now(UTC)
+    found = find_points(folders, now)
+    figures = options.out.with_suffix("").with_name(f"{options.out.stem}-figures")
+    with TemporaryDirectory() as scratch:
+        loops, notes = _reconstruct(found, options.video, Path(scratch))
+        _clear(figures)
+        report = compose_report(
+            found,
+            title=options.title or f"Report on {', '.join(folder.resolve().name for folder in folders)}",
+            figures=figures,
+            loops=loops,
+            data=options.data,
+            notes=notes,
+            now=now,
+        )
+        write_report(options.out, report)
+    _say(found, options.out, figures)
+
+
+def _clear(figures: Path) -> None:
+    """Remove the figures of an earlier page, and nothing else that somebody may keep there."""
+    for file in figures.glob("*.png"):
+        file.unlink()
+
+
+def _reconstruct(found: Found, video: Path | None, scratch: Path) -> tuple[dict[str, Path], list[str]]:
+    """Let every pretrained model reconstruct one video; say which could not."""
+    if video is None:
+        return {}, []
+    from videomae_train.config.reconstruct import (
+        picture_clip,
+        read_clip,
+    )  # torch, which other pages do without
+    from videomae_train.model import load_pretraining_model
+
+    loops: dict[str, Path] = {}
+    notes: list[str] = []
+    for point in found.points:
+        if point.pretraining is None or not is_masked(point):
+            continue
+        try:
+            model = load_pretraining_model(point.pretraining.folder / "weights").eval()
+            kind, ratio = masking_of(point)
+            clip = read_clip(video, model.config, stride=_stride(point), start=0)
+            pictures = picture_clip(
+                model, clip, folder=scratch / file_stem(point.name), mask=kind, ratios=(ratio,), seed=0,
+                original_statistics=False, title="",
+            )  # fmt: skip
+            loops[point.name] = pictures.mp4
+        except VideoMAETrainError as error:
+            notes.append(f"{point.name}: {video.name} could not be reconstructed: {error}")
+    return loops, notes
+
+
+def _stride(point: Point) -> int:
+    """Give the pace of a point's pretraining, in frames; of several sets with paces of their own, none is right."""
+    stride = point.pretraining.config.get("data", {}).get("stride") if point.pretraining else None
+    return stride if isinstance(stride, int) else 1
+
+
+def _say(found: Found, page: Path, figures: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for sentence in summary_sentences(found.points):
+        console.print(sentence, markup=False)
+    for folder in found.passed_by:
+        console.print(f"Passed by, no run: {folder}", markup=False)
+    also = f", its figures in {figures}" if figures.is_dir() else ""
+    console.print(f"Page: {page}{also}", markup=False)

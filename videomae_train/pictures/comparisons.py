@@ -1,0 +1,277 @@
+"""Figures that compare: curves over each other, scores over a setting, scores over what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from videomae_train.errors import ConfigError
+from videomae_train.pictures import style
+
+Interval = tuple[float, float]
+
+_COLUMNS = 3
+_MAX_IN_LEGEND = 16
+
+
+class Line(NamedTuple):
+    """One curve.
+
+    Attributes:
+        name: For the legend; lines of one name share a colour and one entry there, empty leaves it out.
+        x: (n,), ascending.
+        y: (n,); what is not finite leaves a gap.
+    """
+
+    name: str
+    x: ArrayLike
+    y: ArrayLike
+
+
+class CurvePanel(NamedTuple):
+    """One panel of curves.
+
+    Attributes:
+        title: Short.
+        ylabel: What is drawn, with its unit.
+        lines: At least one.
+        levels: Name and height of levels to compare with, drawn dashed.
+    """
+
+    title: str
+    ylabel: str
+    lines: Sequence[Line]
+    levels: Mapping[str, float] = {}
+
+
+def curve_panels(path: Path, panels: Sequence[CurvePanel], *, xlabel: str = "optimizer step") -> None:
+    """Draw panels of curves, up to three in a row.
+
+    Args:
+        path: PNG to write.
+        panels: At least one; a single one is drawn large.
+        xlabel: Below every panel.
+
+    Raises:
+        ConfigError: No panel, or one without lines.
+    """
+    if not panels or not all(panel.lines for panel in panels):
+        raise _nothing_to_draw(path)
+    columns = min(_COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    with style.figure_style():
+        height = 3.9 if columns == 1 else 2.9 * rows
+        figure = Figure(figsize=(9.6, height), dpi=style.DOTS_PER_INCH, layout="constrained")
+        for number, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, number + 1, xlabel=xlabel, ylabel=panel.ylabel)
+            axes.set_title(panel.title, fontsize=10 if columns > 1 else 12)
+            _draw_lines(axes, panel)
+        style.save_drawing(figure, path)
+
+
+def _draw_lines(axes: Axes, panel: CurvePanel) -> None:
+    looks = _looks([line.name for line in panel.lines])
+    for line in panel.lines:
+        colour, dashes, _ = looks[line.name]
+        x, y = np.asarray(line.x), np.asarray(line.y, dtype=float)
+        marker = "o" if np.isfinite(y).sum() <= 12 else ""
+        axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.5, marker=marker, markersize=3.5)
+    _draw_levels(axes, panel.levels)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    _draw_legend(axes, [name for name in looks if name], marked=False)
+
+
+def _draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
+    """Draw levels dashed, each in other dashes; the legend names them."""
+    for number, (name, level) in enumerate(levels.items()):
+        dashes = style.DASHES[1 + number % (len(style.DASHES) - 1)]
+        colour = (style.INK, style.MUTED)[number % 2]  # no colour of a line
+        axes.axhline(level, color=colour, linestyle=dashes, linewidth=1.3, label=f"{name}: {level:.3g}")
+
+
+def _draw_legend(axes: Axes, names: Sequence[str], *, marked: bool) -> None:
+    """Name lines and levels: beside the panel, where nothing is hidden, or inside where there are only levels."""
+    looks = _looks(names)
+    shown = names[:_MAX_IN_LEGEND]
+    for name in shown:
+        colour, dashes, marker = looks[name]
+        look = {"linestyle": "", "marker": marker, "markersize": 6} if marked else {"linestyle": dashes}
+        axes.plot([], [], color=colour, label=name, **look)
+    if len(names) > len(shown):
+        axes.plot([], [], linestyle="", label=f"and {len(names) - len(shown)} more")
+    if names:
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8, borderaxespad=0.0
+        )
+    elif axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper right", fontsize=8, framealpha=0.85, edgecolor="none")
+
+
+def _looks(names: Sequence[str]) -> dict[str, tuple[str, object, str]]:
+    """Give each name a colour, dashes and a marker, which together tell it apart without colours too."""
+    looks: dict[str, tuple[str, object, str]] = {}
+    for number, name in enumerate(dict.fromkeys(names)):
+        colour = style.PALETTE[number % len(style.PALETTE)]
+        dashes = style.DASHES[number // len(style.PALETTE) % len(style.DASHES)]
+        looks[name] = (colour, dashes, style.MARKERS[number % len(style.MARKERS)])
+    return looks
+
+
+class RatioScore(NamedTuple):
+    """A score at one place of a line.
+
+    Attributes:
+        ratio: Of masking.
+        score: Mean over the seeds, in [0, 1].
+        interval: 95 %, over seeds where there are several, over test videos where there is one; None without.
+        num_seeds: How many runs the score stands on.
+    """
+
+    ratio: float
+    score: float
+    interval: Interval | None
+    num_seeds: int
+
+
+def scores_by_ratio(
+    path: Path,
+    lines: Mapping[str, Sequence[RatioScore]],
+    levels: Mapping[str, float],
+    *,
+    ylabel: str = "top-1 accuracy",
+) -> None:
+    """Draw a score over the masking ratio, a line for each kind of mask, with intervals.
+
+    Filled marks are means over seeds, hollow ones single runs. Neighbours are joined by a line where both stand on
+    several seeds, and by dots where one does not, since a single run may lie anywhere in its seeds' spread.
+
+    Args:
+        path: PNG to write.
+        lines: Name -> its scores, in any order; at least one.
+        levels: Name and height of levels to compare with, such as chance.
+        ylabel: What is drawn.
+
+    Raises:
+        ConfigError: No score.
+    """
+    if not any(lines.values()):
+        raise _nothing_to_draw(path)
+    with style.figure_style():
+        figure = Figure(figsize=(9.6, 4.2), dpi=style.DOTS_PER_INCH, layout="constrained")
+        axes = figure.add_subplot(xlabel="masking ratio (share of tokens hidden)", ylabel=ylabel)
+        looks = _looks(list(lines))
+        width = 0.012 * _span([score.ratio for scores in lines.values() for score in scores])
+        for number, (name, scores) in enumerate(lines.items()):
+            # Beside each other, so that intervals of two kinds at one ratio do not hide each other.
+            _draw_scores(axes, sorted(scores), looks[name], (number - (len(lines) - 1) / 2) * width)
+        axes.set_xticks(sorted({score.ratio for scores in lines.values() for score in scores}))
+        _draw_levels(axes, levels)
+        _draw_legend(axes, list(lines), marked=True)
+        style.save_drawing(figure, path)
+
+
+def _span(values: Sequence[float]) -> float:
+    return max(values) - min(values) or 1.0
+
+
+def _draw_scores(
+    axes: Axes, scores: Sequence[RatioScore], look: tuple[str, object, str], shift: float
+) -> None:
+    colour, _, marker = look
+    for left, right in pairwise(scores):
+        sure = min(left.num_seeds, right.num_seeds) > 1
+        axes.plot(
+            [left.ratio + shift, right.ratio + shift], [left.score, right.score], color=colour,
+            linestyle="solid" if sure else ":", linewidth=1.8 if sure else 1.2,
+        )  # fmt: skip
+    for score in scores:
+        x = score.ratio + shift
+        if score.interval is not None:
+            dashes = "solid" if score.num_seeds > 1 else (0, (2, 1.5))
+            axes.plot(
+                [x, x], score.interval, color=colour, linestyle=dashes, linewidth=1.4, solid_capstyle="butt"
+            )
+            axes.plot([x, x], score.interval, color=colour, linestyle="", marker="_", markersize=8)
+        face = colour if score.num_seeds > 1 else style.GROUND
+        axes.plot([x], [score.score], color=colour, marker=marker, markersize=7, markerfacecolor=face)
+
+
+class Priced(NamedTuple):
+    """A score with what it cost.
+
+    Attributes:
+        name: For the legend; equal names share a colour.
+        score: In [0, 1].
+        interval: 95 %, None without.
+        costs: One for each panel; None where it is not known.
+    """
+
+    name: str
+    score: float
+    interval: Interval | None
+    costs: tuple[float | None, ...]
+
+
+def scores_by_cost(
+    path: Path, points: Sequence[Priced], costs: Sequence[str], *, ylabel: str = "top-1 accuracy"
+) -> None:
+    """Draw scores over each of their costs, panels beside each other.
+
+    Args:
+        path: PNG to write.
+        points: At least one.
+        costs: What the costs are, with units; as many as each point has.
+        ylabel: What is drawn.
+
+    Raises:
+        ConfigError: No point.
+    """
+    if not points:
+        raise _nothing_to_draw(path)
+    looks = _looks([point.name for point in points])
+    with style.figure_style():
+        layout = ConstrainedLayoutEngine(w_pad=0.1)
+        figure = Figure(figsize=(9.6, 3.4), dpi=style.DOTS_PER_INCH, layout=layout)
+        first: Axes | None = None
+        for number, cost in enumerate(costs):
+            axes = figure.add_subplot(1, len(costs), number + 1, xlabel=cost, sharey=first)
+            _draw_priced(axes, points, number, looks)
+            if first is None:
+                first = axes
+                axes.set_ylabel(ylabel)
+            else:
+                axes.tick_params(labelleft=False)
+            if number == len(costs) - 1:
+                _draw_legend(axes, list(looks), marked=True)
+        style.save_drawing(figure, path)
+
+
+def _draw_priced(
+    axes: Axes, points: Sequence[Priced], number: int, looks: Mapping[str, tuple[str, object, str]]
+) -> None:
+    for point in points:
+        x = point.costs[number]
+        if x is None:
+            continue
+        colour, _, marker = looks[point.name]
+        if point.interval is not None:
+            axes.plot([x, x], point.interval, color=colour, linewidth=1.0, alpha=0.4)
+        axes.plot([x], [point.score], color=colour, linestyle="", marker=marker, markersize=6)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def _nothing_to_draw(path: Path) -> ConfigError:
+    return ConfigError(
+        where=str(path), came="nothing to draw", expected="at least one value",
+        todo="Leave the figure out where there is nothing.",
+    )  # fmt: skip

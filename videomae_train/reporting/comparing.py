@@ -1,0 +1,161 @@
+"""In what points differ, and what may therefore be averaged over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from videomae_train.evaluation.seeds import seed_interval
+from videomae_train.pictures import RatioScore
+from videomae_train.reporting.facts import Point
+
+Values = Mapping[str, Any]
+
+# Where a run computes and records, which no score is expected to follow from.
+_NOT_COMPARED = ("run", "resume", "allow_changes", "logger")
+_MACHINE = ("trainer", "loader", "watch", "max_fault_ratio")
+_SEEDS = ("seed", "data.per_class_seed")
+_MASK_KIND, _RATIO = "masking.name", "masking.ratio"
+
+
+def settings_of(point: Point) -> dict[str, Any]:
+    """Give a point's configuration by dotted keys; those of later stages begin with the stage's name."""
+    values: dict[str, Any] = {}
+    for stage in point.trainings:
+        prefix = "" if stage is point.pretraining else f"{stage.verb}: "
+        for key, value in _leaves(stage.config):
+            if not _falls_under(key, _NOT_COMPARED) and not (
+                prefix and key == "weights" and point.pretraining
+            ):
+                values[f"{prefix}{key}"] = value
+    if point.evaluation is not None:
+        values |= {
+            "evaluate: selection": point.evaluation.selection,
+            "evaluate: views": point.evaluation.views,
+        }
+    return values
+
+
+def differing_keys(points: Sequence[Point]) -> tuple[str, ...]:
+    """List the keys in which points differ, in the order in which configurations have them.
+
+    A point whose stage is missing, or left no record, differs in nothing that this stage decides.
+    """
+    all_values = [settings_of(point) for point in points]
+    stages = [{_stage(key) for key in values} for values in all_values]
+    keys = dict.fromkeys(key for values in all_values for key in values)
+    return tuple(
+        key
+        for key in keys
+        if len(
+            {
+                repr(values.get(key))
+                for values, known in zip(all_values, stages, strict=True)
+                if _stage(key) in known
+            }
+        )
+        > 1
+    )
+
+
+@dataclass(frozen=True)
+class Family:
+    """Points that differ in nothing but the masking ratio, seeds, and the machine.
+
+    Attributes:
+        name: The mask's kind, and whatever else sets it apart from the other families.
+        points: Those with a score.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+
+    def by_ratio(self) -> tuple[RatioScore, ...]:
+        """Average the scores of each masking ratio over its seeds, ratios ascending."""
+        groups: dict[float, list[Point]] = {}
+        for point in self.points:
+            groups.setdefault(masking_of(point)[1], []).append(point)
+        return tuple(_averaged(ratio, groups[ratio]) for ratio in sorted(groups))
+
+
+def families_of(points: Sequence[Point]) -> tuple[Family, ...]:
+    """Put scored points of masked pretraining into families, in the order of their names."""
+    apart = [key for key in differing_keys(points) if not _is_averaged(key)]
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        if point.evaluation is not None and is_masked(point):
+            values = settings_of(point)
+            words = [f"{key}={brief(values.get(key))}" for key in apart if key != _MASK_KIND]
+            groups.setdefault(", ".join([masking_of(point)[0], *words]), []).append(point)
+    return tuple(Family(name, tuple(groups[name])) for name in sorted(groups))
+
+
+def from_scratch(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Give the scored points whose classifier started from random weights."""
+    return tuple(
+        point
+        for point in points
+        if point.evaluation is not None
+        and point.classifier is not None
+        and "weights" in point.classifier.config
+        and point.classifier.config["weights"] is None
+    )
+
+
+def is_masked(point: Point) -> bool:
+    """Whether a point's pretraining says how it masked."""
+    values = settings_of(point)
+    return isinstance(values.get(_MASK_KIND), str) and isinstance(values.get(_RATIO), int | float)
+
+
+def masking_of(point: Point) -> tuple[str, float]:
+    """Return kind and ratio of a masked point's masks."""
+    values = settings_of(point)
+    return str(values[_MASK_KIND]), float(values[_RATIO])
+
+
+def brief(value: Any) -> str:
+    """Write a value of a configuration as the command line takes it, paths by their last part.
+
+    >>> brief(None), brief(True), brief([0.9, 0.95]), brief("/data/ucf101/shards")
+    ('null', 'true', '[0.9,0.95]', '…/shards')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(brief, value))}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    return f"…/{text.rstrip('/').rpartition('/')[2]}" if text.startswith("/") else text
+
+
+def _averaged(ratio: float, points: Sequence[Point]) -> RatioScore:
+    scores = [point.evaluation.top1 for point in points if point.evaluation is not None]
+    interval = seed_interval(scores)
+    if len(points) == 1 and points[0].evaluation is not None:
+        interval = points[0].evaluation.interval
+    return RatioScore(ratio, mean(scores), interval, len(scores))
+
+
+def _is_averaged(key: str) -> bool:
+    of_stage = key.rpartition(": ")[2]
+    return of_stage in _SEEDS or key == _RATIO or _falls_under(of_stage, _MACHINE)
+
+
+def _falls_under(key: str, entries: Sequence[str]) -> bool:
+    return any(key == entry or key.startswith(f"{entry}.") for entry in entries)
+
+
+def _stage(key: str) -> str:
+    return key.rpartition(": ")[0]
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(values, Mapping):
+        yield prefix.removesuffix("."), values
+        return
+    for name, value in values.items():
+        yield from _leaves(value, f"{prefix}{name}.")

@@ -1,0 +1,213 @@
+"""From a run's folder to facts: what is missing, half written or broken there becomes a sentence, never an error."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from videomae_train.reporting.facts import (
+    NO_INTERVAL,
+    Alarm,
+    ClassRow,
+    ConfusedPair,
+    EvaluationFacts,
+    FaultyVideo,
+    TrainingFacts,
+    VideoPredictions,
+)
+from videomae_train.reporting.states import Signs, judge_state
+from videomae_train.training.metrics import read_records
+
+Row = TypeVar("Row")
+
+_MARKS = ("recipe.json", "run.json", "attempt.json", "metrics.json", "logs", "checkpoints")
+_SIGNS = (
+    "attempt.json",
+    "run.json",
+    "ledger.csv",
+    "logs/version_*/metrics.csv",
+    "ranks/*.json",
+    "checkpoints/*",
+)
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a verb has written into a folder."""
+    return any((folder / mark).exists() for mark in _MARKS)
+
+
+def is_training(folder: Path) -> bool:
+    """Say whether a verb has trained in a folder, or was about to."""
+    return any((folder / mark).exists() for mark in _MARKS if mark != "metrics.json")
+
+
+def read_training(folder: Path, now: datetime) -> TrainingFacts:
+    """Read the folder of a training verb.
+
+    Args:
+        folder: As the verb wrote it, in whatever state.
+        now: With a time zone; a run's last sign of life is told as seen from then.
+    """
+    problems: list[str] = []
+    recipe = _mapping(
+        folder / "recipe.json", problems, absent="has no recipe.json: its configuration is not known"
+    )
+    summary = _mapping(folder / "run.json", problems)
+    attempt = _mapping(folder / "attempt.json", problems)
+    records = read_records(folder)
+    if not records.curves:
+        problems.append("reported nothing yet")
+    if records.num_broken:
+        problems.append(f"{records.num_broken} rows of its records make no sense and are left out")
+    alarms = [_picked(Alarm, row) for row in _rows(folder / "alarms.json", problems)]
+    faults = [_picked(FaultyVideo, row) for row in _rows(folder / "faults.json", problems)]
+    signs = Signs(attempt, summary, _rank_failures(folder), _last_sign(folder), bool(records.curves))
+    return TrainingFacts(
+        folder=folder,
+        verb=str(recipe.get("verb") or summary.get("verb") or "training"),
+        state=judge_state(signs, now),
+        config=_dict(recipe.get("config")),
+        changes=tuple(_dict(change) for change in _list(recipe.get("changes"))),
+        curves=records.curves,
+        num_attempts=records.num_attempts,
+        total_steps=_integer(summary.get("steps") or attempt.get("total_steps")),
+        baselines=_numbers(summary.get("baselines") or attempt.get("baselines")),
+        alarms=tuple(alarm for alarm in alarms if alarm is not None),
+        faults=tuple(dict.fromkeys(fault for fault in faults if fault is not None)),
+        num_faults=len(faults),
+        has_checkpoint=any(folder.glob("checkpoints/*.ckpt")),
+        loops={
+            int(file.stem[5:]): file for file in sorted((folder / "reconstructions").glob("step-*[0-9].mp4"))
+        },
+        problems=tuple(problems),
+    )
+
+
+def read_evaluation(folder: Path) -> EvaluationFacts | str:
+    """Read what `videomae evaluate` wrote; a sentence where there is no score to be read."""
+    problems: list[str] = []
+    metrics = _mapping(folder / "metrics.json", problems, absent="has no metrics.json: there is no score")
+    try:
+        return EvaluationFacts(
+            folder=folder,
+            weights=str(metrics["weights"]),
+            data=metrics.get("data"),
+            selection=str(metrics["selection"]),
+            views=str(metrics["views"]),
+            top1=float(metrics["top1"]),
+            interval=_interval(metrics.get("top1_interval")),
+            top5=metrics.get("top5"),
+            mean_class=metrics.get("mean_class"),
+            num_scored=int(metrics["num_scored"]),
+            num_videos=int(metrics["num_videos"]),
+            classes=_all_picked(ClassRow, metrics.get("classes")),
+            confused=tuple(_confused(row) for row in metrics.get("most_confused") or ()),
+            confusion_matrix=np.array(metrics.get("confusion_matrix") or np.zeros((0, 0)), np.int64),
+            faults=_all_picked(FaultyVideo, metrics.get("faults")),
+            predictions=_predictions(folder / "scores.npz", problems),
+            problems=tuple(problems),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        return problems[0] if problems else f"its metrics.json lacks {error}"
+
+
+def _interval(ends: Any) -> tuple[float, float]:
+    if ends is None:
+        return NO_INTERVAL
+    low, high = ends
+    return float(low), float(high)
+
+
+def _confused(row: dict[str, Any]) -> ConfusedPair:
+    return ConfusedPair(row["label"], row["taken_for"], row["count"], row["share"])
+
+
+def _predictions(file: Path, problems: list[str]) -> VideoPredictions | None:
+    try:
+        with np.load(file) as arrays:
+            return VideoPredictions(
+                tuple(arrays["keys"].tolist()),
+                arrays["sample_ids"],
+                arrays["labels"],
+                arrays["probabilities"],
+                tuple(arrays["classes"].tolist()),
+            )
+    except FileNotFoundError:
+        problems.append("has no scores.npz: single videos cannot be shown")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        problems.append(f"its scores.npz cannot be read ({error}): single videos cannot be shown")
+    return None
+
+
+def _rank_failures(folder: Path) -> tuple[str, ...]:
+    """Give what ranks of a run of several wrote as the reason of their end."""
+    ignored: list[str] = []  # a sign of life that is being written
+    beats = [_mapping(file, ignored) for file in sorted((folder / "ranks").glob("rank-*.json"))]
+    return tuple(f"rank {beat.get('rank')}: {beat['failure']}" for beat in beats if beat.get("failure"))
+
+
+def _last_sign(folder: Path) -> float | None:
+    """Find when something in the folder last changed, in seconds since 1970."""
+    times: list[float] = []
+    for pattern in _SIGNS:
+        for file in folder.glob(pattern):
+            try:
+                times.append(file.stat().st_mtime)
+            except FileNotFoundError:  # a checkpoint that a running run has just replaced
+                continue
+    return max(times, default=None)
+
+
+def _mapping(file: Path, problems: list[str], absent: str = "") -> dict[str, Any]:
+    content = _json(file, problems, absent)
+    if content is not None and not isinstance(content, dict):
+        problems.append(f"its {file.name} is no JSON object")
+    return _dict(content)
+
+
+def _rows(file: Path, problems: list[str]) -> list[dict[str, Any]]:
+    return [row for row in map(_dict, _list(_json(file, problems, ""))) if row]
+
+
+def _json(file: Path, problems: list[str], absent: str) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if absent:
+            problems.append(absent)
+    except (OSError, ValueError) as error:
+        problems.append(f"its {file.name} cannot be read ({error})")
+    return None
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    return {name: float(each) for name, each in _dict(value).items() if isinstance(each, int | float)}
+
+
+def _picked(kind: type[Row], row: dict[str, Any]) -> Row | None:
+    """Make a NamedTuple of a JSON object that may hold more; None where it holds less."""
+    names: Iterable[str] = kind._fields  # pyright: ignore[reportAttributeAccessIssue]
+    return kind(**{name: row[name] for name in names}) if all(name in row for name in names) else None
+
+
+def _all_picked(kind: type[Row], rows: Any) -> tuple[Row, ...]:
+    found = (_picked(kind, _dict(row)) for row in _list(rows))
+    return tuple(row for row in found if row is not None)

@@ -1,0 +1,177 @@
+"""The page about runs: an overview where there are several, and a section for each."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from videomae_train.reporting.classification import evaluation_parts, evaluation_remarks
+from videomae_train.reporting.facts import EvaluationFacts, Point, TrainingFacts
+from videomae_train.reporting.finding import Found
+from videomae_train.reporting.overview import overview_sections
+from videomae_train.reporting.parts import Part, Remark, Remarks, Report, Section, Text, Tone
+from videomae_train.reporting.run_parts import training_parts, training_remarks
+from videomae_train.reporting.wording import interval_text, loss_beside_baselines, progress_text, tone_of
+
+_ORDER = ("error", "warning", "note")
+_REMARKS_SHOWN = 40
+
+
+def compose_report(
+    found: Found,
+    *,
+    title: str,
+    figures: Path,
+    loops: Mapping[str, Path],
+    data: str | None,
+    notes: Sequence[str],
+    now: datetime,
+) -> Report:
+    """Put a page about runs together, drawing its figures on the way.
+
+    Args:
+        found: What to report on.
+        title: Of the page.
+        figures: Folder that PNG files go to.
+        loops: Point -> a moving reconstruction; the latest of its own where it is not named here.
+        data: The packed set that frames of scored videos are taken from; None takes the one that each score names.
+        notes: Further remarks.
+        now: For the footer.
+    """
+    points = found.points
+    loops = {**{point.name: loop for point in points if (loop := latest_loop(point))}, **loops}
+    several = len(points) > 1
+    remarks = _all_remarks(found, notes) if several else [Remark("note", note) for note in notes]
+    sections = [Section("Findings", (Remarks(tuple(remarks)),) if remarks else ())]
+    if several:
+        sections += overview_sections(points, figures, loops)
+        sections.append(
+            Section("Single runs", (Text("A click opens a run: its curves, scores and videos."),))
+        )
+    for point in points:
+        sections += _point_sections(point, figures, data, fold=several)
+    stamp = now.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    footer = f"Written by `videomae report`, videomae-train {version('videomae-train')}, {stamp}."
+    return Report(title, tuple(summary_sentences(points)), tuple(sections), footer)
+
+
+def latest_loop(point: Point) -> Path | None:
+    """Find the last moving reconstruction that a point's pretraining made."""
+    loops = point.pretraining.loops if point.pretraining else {}
+    return loops[max(loops)] if loops else None
+
+
+def summary_sentences(points: Sequence[Point]) -> list[str]:
+    """Say what came out."""
+    if len(points) == 1:
+        return _sentences_of(points[0])
+    counts = Counter(state_of(point) for point in points)
+    first = (
+        f"{len(points)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.most_common()) + "."
+    )
+    scored = [(point.name, point.evaluation) for point in points if point.evaluation is not None]
+    if not scored:
+        return [first, "None of them has a score yet."]
+    return [first, *_best(scored)]
+
+
+def _best(scored: Sequence[tuple[str, EvaluationFacts]]) -> list[str]:
+    if len({(score.data, score.selection, score.num_videos) for _, score in scored}) > 1:
+        return ["Their scores are on different videos, and cannot be ranked."]
+    (name, best), *others = sorted(scored, key=lambda item: -item[1].top1)
+    sentence = f"The highest score is {_score_in_words(best)}, of {name}."
+    near = sum(other.interval[1] >= best.interval[0] for _, other in others)
+    if not near:
+        return [sentence]
+    return [
+        sentence,
+        f"{near} of the {len(others)} other intervals overlap with its own: this alone does not make it the best.",
+    ]
+
+
+def _sentences_of(point: Point) -> list[str]:
+    sentences: list[str] = []
+    if point.evaluation is not None:
+        sentences.append(f"Top-1 {_score_in_words(point.evaluation)}.")
+    for stage in reversed(point.trainings):
+        state = stage.state.words.splitlines()[0]
+        sentences.append(
+            f"{stage.verb}, {progress_text(stage)} steps: {state}. Loss {loss_beside_baselines(stage)}."
+        )
+    return sentences or ["Nothing is there yet."]
+
+
+def _score_in_words(score: EvaluationFacts) -> str:
+    interval = interval_text(score.interval)
+    return f"{score.top1:.3f} (95 % interval {interval}, on {score.standing} videos of {score.selection})"
+
+
+def state_of(point: Point) -> str:
+    """Name a point's state: that of the first stage which is not finished."""
+    unfinished = (stage.state.name for stage in point.trainings if stage.state.name != "finished")
+    if point.trainings or point.evaluation:
+        return next(unfinished, "incomplete" if point.problems else "finished")
+    return "not started"
+
+
+def _all_remarks(found: Found, notes: Sequence[str]) -> list[Remark]:
+    """Gather what a reader should know of all points, a run that several share once, the worst first."""
+    remarks: list[Remark] = [Remark("note", note) for note in notes]
+    told: set[Path] = set()
+    for point in found.points:
+        for stage in point.trainings:
+            if stage.folder.resolve() not in told:
+                told.add(stage.folder.resolve())
+                remarks += training_remarks(stage, f"{point.name}, {stage.verb}")
+        if point.evaluation is not None:
+            remarks += evaluation_remarks(point.evaluation, point.name)
+        remarks += [Remark("note", f"{point.name}: {problem}.") for problem in point.problems]
+    if found.passed_by:
+        names = tuple(str(folder) for folder in found.passed_by)
+        remarks.append(Remark("note", "Folders beside the runs that hold no run were passed by.", "", names))
+    remarks.sort(key=lambda remark: _ORDER.index(remark.kind))
+    more = len(remarks) - _REMARKS_SHOWN
+    cut = [Remark("note", f"{more} further remarks stand with their runs below.")] if more > 0 else []
+    return [*remarks[:_REMARKS_SHOWN], *cut]
+
+
+def _point_sections(point: Point, figures: Path, data: str | None, *, fold: bool) -> list[Section]:
+    """Show a point: as one folded section among several points, as a section for each stage where it is alone."""
+    stages = [(stage.verb, _stage_parts(point, stage, figures, fold=fold)) for stage in point.trainings]
+    scores: list[Part] = []
+    if point.evaluation is not None:
+        scores = evaluation_parts(point.evaluation, figures, file_stem(f"{point.name}-evaluate"), data)
+    problems = tuple(Remark("note", f"{problem}.") for problem in point.problems)
+    first: list[Part] = [Remarks(problems)] if problems else []
+    if not fold:
+        of_stages = [
+            Section(verb.capitalize(), tuple(parts), note=stage.state.name, tone=tone_of(stage.state))
+            for (verb, parts), stage in zip(stages, point.trainings, strict=True)
+        ]
+        return [Section("Missing", tuple(first)), Section("Evaluation", tuple(scores)), *of_stages]
+    parts = [*first, *scores, *(part for _, parts in stages for part in parts)]
+    return [Section(point.name, tuple(parts), True, *_note(point))]
+
+
+def _note(point: Point) -> tuple[str, Tone]:
+    score = "" if point.evaluation is None else f", top-1 {point.evaluation.top1:.3f}"
+    state = state_of(point)
+    tones: dict[str, Tone] = {"finished": "good", "failed": "error", "running": "note"}
+    return f"{state}{score}", tones.get(state, "warning")
+
+
+def _stage_parts(point: Point, stage: TrainingFacts, figures: Path, *, fold: bool) -> list[Part]:
+    return training_parts(stage, figures, file_stem(f"{point.name}-{stage.verb}"), has_loops=not fold)
+
+
+def file_stem(name: str) -> str:
+    """Make a name of a run into one of a file.
+
+    >>> file_stem("a/masking.ratio-0.75+seed-0")
+    'a_masking.ratio-0.75+seed-0'
+    """
+    return re.sub(r"[^\w.+-]", "_", name)
