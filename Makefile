@@ -58,10 +58,11 @@ bench-gpu:  ## Measure the training step on a GPU: ViT-B, fp32 and bf16, eager a
 	$(or $(wildcard $(RUN)/python),$(PYTHON)) -m videomae_train.benchmarks.step \
 	  --device cuda --size base --batch 32 --compile --json bench-gpu.json $(STEP)
 
-soak: install  ## Kill packing, training and saves at random moments and compare with what was left alone (about 20 minutes)
+soak: install  ## Kill packing, training and saves at random moments and compare with what was left alone (about 40 minutes)
 	$(RUN)/python scripts/soak_pack.py --kills 20 --videos 120
 	$(RUN)/python scripts/soak_decode.py --decodes 10000
 	$(RUN)/python scripts/soak_train.py --runs 20 --saves 100
+	$(RUN)/python scripts/soak_train.py --verb finetune --runs 20 --saves 0
 
 clean:  ## Remove what was built, run or installed here
 	rm -rf .venv dist build demo .pytest_cache .ruff_cache

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import torch
+from timm.data.random_erasing import RandomErasing
+from two_samples import assert_same_distribution
 
 from videomae_train.data.erasing import NO_BOX, erase_boxes, sample_erase_box
 from videomae_train.data.transforms import Box
@@ -33,6 +37,25 @@ def test_sample_erase_box__published_distribution() -> None:
         assert 0 <= box.left <= SIDE - box.width
     lefts = np.array([box.left / (SIDE - box.width) for box in erased])
     assert abs(lefts.mean() - 0.5) < 0.04
+
+
+def test_sample_erase_box__has_timms_distribution() -> None:
+    height, width, count = 96, 160, 3000
+    eraser = RandomErasing(1.0, min_area=0.02, max_area=1 / 3, mode="const", max_count=1, device="cpu")
+    rng = np.random.default_rng(0)
+    ours = np.array([sample_erase_box(height, width, 1.0, rng) for _ in range(count)])
+    random.seed(0)
+    theirs = np.array([box_of(eraser(torch.ones(1, height, width))) for _ in range(count)])
+    for number, name in enumerate(("top", "left", "height", "width")):
+        assert_same_distribution(ours[:, number], theirs[:, number], name)
+    for name, measure in {"area": lambda h, w: h * w, "shape": lambda h, w: h / w}.items():
+        assert_same_distribution(*(measure(boxes[:, 2], boxes[:, 3]) for boxes in (ours, theirs)), name)
+
+
+def box_of(picture: torch.Tensor) -> Box:
+    """Where a picture (1, H, W) is black."""
+    rows, columns = ((picture[0] == 0).any(dim).nonzero().flatten() for dim in (1, 0))
+    return Box(int(rows[0]), int(columns[0]), len(rows), len(columns))
 
 
 def test_sample_erase_box__never_and_always() -> None:

@@ -88,6 +88,35 @@ def test_spread_windows__published_places() -> None:
     assert (np.diff(windows, axis=1) == 4).all()
 
 
+@pytest.mark.parametrize("num_frames", [*LENGTHS, 117, 250])
+@pytest.mark.parametrize(("stride", "num_clips"), [(4, 5), (2, 5), (4, 2), (3, 7)])
+def test_spread_windows__are_the_published_lists(num_frames: int, stride: int, num_clips: int) -> None:
+    frames = list(range(0, num_frames, stride))
+    while len(frames) < 16:
+        frames.append(frames[-1])
+    step = max((len(frames) - 16) / (num_clips - 1), 0)
+    lists = [frames[int(clip * step) : int(clip * step) + 16] for clip in range(num_clips)]
+    assert spread_windows(num_frames, 16, stride, num_clips).tolist() == lists
+
+
+@pytest.mark.parametrize("num_frames", [*LENGTHS, 117, 250])
+def test_dense_windows__are_the_published_lists(num_frames: int) -> None:
+    def published(end: int) -> list[int]:
+        if num_frames > 64:
+            spaced = np.linspace(end - 64, end, num=16)
+            return [min(int(place), end - 1) for place in spaced]
+        spaced = [*np.linspace(0, num_frames, num=num_frames // 4), *[num_frames] * 16][:16]
+        return [int(min(place, num_frames - 1)) for place in spaced]
+
+    ends = range(64, num_frames) if num_frames > 64 else [0]
+    rng, drawn = np.random.default_rng(0), set[tuple[int, ...]]()
+    for _ in range(60 * len(ends) if len(ends) < 40 else 300):
+        drawn.add(tuple(sample_dense_window(num_frames, 16, 4, rng).tolist()))
+    lists = {tuple(published(end)) for end in ends}
+    assert drawn == lists or (len(ends) >= 40 and drawn < lists)
+    assert middle_dense_window(num_frames, 16, 4).tolist() == published((64 + num_frames) // 2)
+
+
 def test_spread_windows__one_clip_comes_from_the_middle() -> None:
     assert spread_windows(300, 16, 4, 1)[0, 0] == 29 * 4
 

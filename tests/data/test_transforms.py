@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torchvision.transforms import RandomResizedCrop
+from two_samples import assert_same_distribution
 
 from videomae_train.data.transforms import (
     Box,
@@ -17,6 +19,14 @@ from videomae_train.data.transforms import (
     sample_crop,
     sample_resized_crop,
 )
+
+# What tells boxes (n, 4) of top, left, height and width apart.
+BOX_MEASURES = {
+    "area": lambda box, height, width: box[:, 2] * box[:, 3] / (height * width),
+    "shape": lambda box, height, width: box[:, 3] / box[:, 2],
+    "down": lambda box, height, width: box[:, 0] / np.maximum(height - box[:, 2], 1),
+    "right": lambda box, height, width: box[:, 1] / np.maximum(width - box[:, 3], 1),
+}
 
 
 def noise_clip(num_frames: int = 4, height: int = 60, width: int = 80) -> Tensor:
@@ -86,6 +96,21 @@ def test_sample_resized_crop__area_and_shape() -> None:
     assert abs(np.log(shapes).mean()) < 0.05, "tall and wide are equally likely"
 
 
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (120, 400)])
+def test_sample_resized_crop__has_torchvisions_distribution(height: int, width: int) -> None:
+    # A picture that is long enough for boxes that do not fit, and for the way out after ten tries.
+    rng, picture, count = np.random.default_rng(0), torch.empty(3, height, width), 6000
+    torch.manual_seed(0)
+    ours = np.array([sample_resized_crop(height, width, rng) for _ in range(count)])
+    theirs = np.array(
+        [RandomResizedCrop.get_params(picture, (0.08, 1.0), (0.75, 4 / 3)) for _ in range(count)]
+    )
+    for measure in BOX_MEASURES:
+        assert_same_distribution(
+            *(BOX_MEASURES[measure](boxes, height, width) for boxes in (ours, theirs)), measure
+        )
+
+
 def test_sample_resized_crop__falls_back_to_the_centre() -> None:
     assert sample_resized_crop(10, 1000, np.random.default_rng(0), area=(0.9, 1.0)) == Box(0, 493, 10, 13)
 
@@ -100,16 +125,24 @@ def test_crop_and_resize__matches_pil() -> None:
         assert difference.abs().max() <= 2
 
 
-def test_crop_and_resize__published_fine_tuning_crop_is_of_normalised_floats() -> None:
+@pytest.mark.parametrize("size", [4, 56, 100])
+def test_crop_and_resize__published_fine_tuning_crop_is_of_normalised_floats(size: int) -> None:
     clip, mean, std = noise_clip(), torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.1, 0.2, 0.3])
-    # As published: normalise, cut, interpolate without antialiasing; 12 rows of the picture become one of the result.
+    # As published: normalise, cut, interpolate without antialiasing; 12 rows of the picture become one of the result,
+    # or one becomes two.
     normalised = (clip.double() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    expected = interpolate(normalised[..., 4:52, 6:70], size=(4, 4), mode="bilinear", align_corners=False)
-    ours = crop_and_resize(clip, Box(4, 6, 48, 64), 4, "float_no_antialias")
-    assert (ours.dtype, ours.shape) == (torch.float32, (4, 3, 4, 4))
+    cut = normalised[..., 4:52, 6:70]
+    expected = interpolate(cut, size=(size, size), mode="bilinear", align_corners=False)
+    ours = crop_and_resize(clip, Box(4, 6, 48, 64), size, "float_no_antialias")
+    assert (ours.dtype, ours.shape) == (torch.float32, (4, 3, size, size))
     torch.testing.assert_close(
-        (ours.double() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1), expected, atol=1e-5, rtol=0
+        (ours.double() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1), expected, atol=1e-4, rtol=0
     )
+
+
+def test_crop_and_resize__antialiasing_is_another_crop() -> None:
+    clip = noise_clip()
+    ours = crop_and_resize(clip, Box(4, 6, 48, 64), 4, "float_no_antialias")
     smooth = crop_and_resize(clip, Box(4, 6, 48, 64), 4).double()
     assert (smooth - ours).abs().mean() > 10, "antialiasing would have averaged the noise away"
     assert lies_as_decoded(ours)

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from command_line import videomae
@@ -77,15 +78,32 @@ def die_while_saving(number: int, name: str) -> Callable[[], None]:
     return prepare
 
 
+def final_checkpoint(run: Path, step: int) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / f"step-{step:08d}.ckpt", weights_only=True)
+
+
 def final_state(run: Path, step: int) -> dict[str, torch.Tensor]:
-    return torch.load(run / "checkpoints" / f"step-{step:08d}.ckpt", weights_only=True)["state_dict"]
+    return final_checkpoint(run, step)["state_dict"]
+
+
+def assert_equal_parts(ours: Any, theirs: Any, where: str) -> None:
+    """Two trees of tensors and values are equal, bit for bit."""
+    if isinstance(theirs, dict | list | tuple):
+        keys = theirs if isinstance(theirs, dict) else range(len(theirs))
+        assert len(ours) == len(theirs), where
+        for key in keys:
+            assert_equal_parts(ours[key], theirs[key], f"{where}.{key}")
+    elif isinstance(theirs, torch.Tensor):
+        assert torch.equal(ours, theirs), where
+    else:
+        assert ours == theirs, where
 
 
 def assert_same_run(ours: Path, theirs: Path, steps: int) -> None:
-    """Weights, losses and samples of two runs are equal, bit for bit."""
-    straight = final_state(theirs, steps)
-    for name, tensor in final_state(ours, steps).items():
-        assert torch.equal(tensor, straight[name]), name
+    """Weights, their average, the optimiser's state, losses and samples of two runs are equal, bit for bit."""
+    mine, straight = final_checkpoint(ours, steps), final_checkpoint(theirs, steps)
+    for part in ("state_dict", "averaged_weights", "optimizer_states", "update"):
+        assert_equal_parts(mine.get(part), straight.get(part), part)
     for metric in ("train/loss", "train/lr", "train/grad_norm"):
         assert read_metric(ours, metric) == read_metric(theirs, metric), metric
     assert (ours / LEDGER).read_text() == (theirs / LEDGER).read_text()

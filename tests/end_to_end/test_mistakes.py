@@ -1,5 +1,6 @@
 """What a user can get wrong ends in one message with four parts and an exit code, never in a traceback."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,63 @@ def test_finetune__a_selection_that_does_not_exist(
     ]
     assert videomae("finetune", f"weights={weights}", *arguments) == 2
     assert "split/train" in message()
+
+
+@pytest.fixture
+def finetune(packed_motions: Path, tmp_path: Path) -> Callable[..., int]:
+    """`videomae finetune` on good data, with what the test gives instead."""
+    selection = ["data.selection=split/train", "data.val_selection=split/test"]
+    good = [*QUICK, *selection, f"data.path={packed_motions}", f"run={tmp_path / 'run'}"]
+    return lambda *given: videomae("finetune", *good, *given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("experiment=pretrain_tiny", "`videomae pretrain experiment=pretrain_tiny ...` runs it"),
+        ("data.per_class=99", "Set data.per_class=6 or less"),
+        ("mix.mixup_alpha=-1", "mix.mixup_alpha: -1.0; expected 0, which switches it off"),
+        ("mix.label_smoothing=1", "mix.label_smoothing: 1.0; expected a share from 0 to less than 1"),
+        ("optim.base_lr=null", "optim.base_lr: null"),
+        ("optim.base_lr=inf", "optim.base_lr: inf; expected a finite number"),
+        ("data.val_selection=split/nowhere", "expected one of all, split/test, split/train"),
+        ("data.randaugment=rand-m7-q4", "null switches RandAugment off"),
+    ],
+)
+def test_finetune__what_cannot_be_is_said_with_what_to_do(
+    given: str, said: str, weights: Path, finetune: Callable[..., int], message
+) -> None:
+    assert finetune(f"weights={weights}", given) == 2
+    assert said in message()
+
+
+def test_finetune__an_odd_number_of_clips_to_mix(
+    weights: Path, finetune: Callable[..., int], message
+) -> None:
+    assert finetune(f"weights={weights}", "trainer.micro_batch=1", "data.views=1") == 2
+    assert "data.views=2, or set mix.mixup_alpha=0" in message()
+
+
+def test_finetune__a_packed_set_for_weights(
+    packed_motions: Path, finetune: Callable[..., int], message
+) -> None:
+    assert finetune(f"weights={packed_motions}") == 1
+    assert "no config.json in it; expected a weights folder" in message()
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["data.selection=split9/train", "trainer.accelerator=gpu trainer.devices=99 optim.global_batch=198"],
+)
+def test_finetune__a_refused_request_does_not_keep_the_folder(
+    mistake: str, weights: Path, finetune: Callable[..., int], message
+) -> None:
+    one_step = [f"weights={weights}", "optim.steps=1", "optim.warmup_steps=0"]
+    assert finetune(*one_step, *mistake.split()) == 2
+    message()
+    assert finetune(*one_step) == 0, "the same command again, corrected"
+    assert finetune(*one_step) == 2
+    assert "holds a run already" in message()
 
 
 def test_reconstruct__an_unreadable_video(weights: Path, tmp_path: Path, message) -> None:

@@ -119,7 +119,7 @@ def classification_task(config: FinetuneConfig, model: VideoMAEForVideoClassific
             where="trainer.micro_batch",
             came=f"{initial_micro_batch(config)} videos x {config.data.views} view(s) with mixup or cutmix",
             expected="an even number of clips",
-            todo="Change trainer.micro_batch, or set mix.mixup_alpha=0 mix.cutmix_alpha=0.",
+            todo="Give an even trainer.micro_batch or data.views=2, or set mix.mixup_alpha=0 mix.cutmix_alpha=0.",
         )
     model.set_grad_checkpointing(config.trainer.activation_checkpointing)
     return ClassificationTask(model, config.mix, model.config.num_labels, config.trainer.compile)
@@ -226,7 +226,7 @@ def _check_classes(of_model: tuple[str, ...], dataset: PackedDataset) -> None:
 
 
 def _shortened(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (f" ... ({len(names)})" if len(names) > 5 else "")
+    return (", ".join(names[:5]) or "none") + (f" ... ({len(names)})" if len(names) > 5 else "")
 
 
 def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy) -> None:

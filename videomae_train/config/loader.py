@@ -31,14 +31,29 @@ def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
     """Compose the primary file of a verb with overrides, without Hydra's command line.
 
     Raises:
-        ConfigError: An override names an unknown key or choice, or cannot be parsed.
+        ConfigError: An override names an unknown key or choice, a recipe of another verb, or cannot be parsed.
     """
+    _check_recipe(verb, overrides)
     with initialize_config_dir(str(configs_folder()), version_base="1.3"):
         try:
             return compose(verb, list(overrides))
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             # Hydra raises a bare ValueError for a group that was set to null.
             raise _composition_error(verb, overrides, error) from None
+
+
+def _check_recipe(verb: str, overrides: Sequence[str]) -> None:
+    """Refuse a recipe of another verb by its name: its keys would be called unknown one by one."""
+    names = [word.removeprefix("experiment=") for word in overrides if word.startswith("experiment=")]
+    for name in names:
+        other = name.partition("_")[0]
+        if other in ("pretrain", "finetune") and other != verb:
+            raise ConfigError(
+                where="experiment",
+                came=f"{name} with videomae {verb}",
+                expected=f"a recipe of this verb, {verb}_...",
+                todo=f"`videomae {other} experiment={name} ...` runs it.",
+            )
 
 
 def _composition_error(verb: str, overrides: Sequence[str], error: Exception) -> ConfigError:

@@ -18,7 +18,7 @@ from videomae_train.config.attempts import recorded_attempt
 from videomae_train.config.cards import classifier_card, pretraining_card
 from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
-from videomae_train.config.recipe import RunRecord, check_unchanged, read_record, record_run
+from videomae_train.config.recipe import RECORD, RunRecord, check_unchanged, read_record, record_run
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.evaluation.ranks import Ranks
@@ -135,7 +135,9 @@ def _claimed(config: TrainingConfig, verb: str) -> Generator[FolderLock]:
 
 def _make_ready(config: TrainingConfig) -> None:
     checkpoints = config.run / "checkpoints"
-    if config.resume == "never" and checkpoints.is_dir():
+    # Not by its folder, which a request that was refused later has left behind.
+    is_taken = newest_checkpoint(checkpoints) is not None or (config.run / RECORD).exists()
+    if config.resume == "never" and is_taken:
         raise ConfigError(
             where="run",
             came=f"{config.run}, which holds a run already",
@@ -173,12 +175,12 @@ def _fit(
     card: str,
 ) -> TrainOutcome:
     began = time.perf_counter()
+    also = [*micro_batch_search(config, module, data), *watchers]
+    trainer = build.trainer(config, module.plan, title, saving, also)
     if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
         # Only now, when the request has proved good.
         newest = newest_checkpoint(config.run / "checkpoints")
         record_run(config, title, _record_to_go_on_with(config), 0 if newest is None else step_of(newest))
-    also = [*micro_batch_search(config, module, data), *watchers]
-    trainer = build.trainer(config, module.plan, title, saving, also)
     total_steps = module.plan.total_steps
     with (
         recorded_attempt(config.run, total_steps=total_steps, baselines=baselines) as attempt,

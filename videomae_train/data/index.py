@@ -199,14 +199,17 @@ class PackedDataset:
             members = rows[labels == label]
             if len(members) < per_class:
                 came = f"{len(members)} videos of {self.classes[label]}"
-                raise self._selection_error(name, came, f"{per_class} of each class")
+                todo = f"Set data.per_class={len(members)} or less, or choose another selection."
+                raise self._selection_error(name, came, f"{per_class} of each class", todo)
             order = keyed_permutation(len(members), seed, "few labels", self.classes[label])
             kept.append(members[order[:per_class]])
         return np.sort(np.concatenate(kept)) if kept else rows[:0]
 
-    def _selection_error(self, name: str, came: str, expected: str) -> ConfigError:
+    def _selection_error(
+        self, name: str, came: str, expected: str, todo: str = "Choose another selection."
+    ) -> ConfigError:
         where = f"selection {name!r} of {self.folder}"
-        return ConfigError(where=where, came=came, expected=expected, todo="Choose another selection.")
+        return ConfigError(where=where, came=came, expected=expected, todo=todo)
 
 
 @dataclass(frozen=True)

@@ -167,12 +167,14 @@ class FinetuneDataOptions:
         _check_jitter(self.windows, self.view_jitter_frames)
         if self.randaugment is not None and not is_randaugment(self.randaugment):
             raise _error(
-                "randaugment", repr(self.randaugment), f"timm's notation such as {PUBLISHED}, or null"
-            )
+                "randaugment", repr(self.randaugment), f"timm's notation such as {PUBLISHED}, or null",
+                "Correct it; null switches RandAugment off.",
+            )  # fmt: skip
         if not 0.0 <= self.erase_probability <= 1.0:
             raise _error(
-                "erase_probability", str(self.erase_probability), "a share in [0, 1] (published: 0.25)"
-            )
+                "erase_probability", str(self.erase_probability), "a share in [0, 1] (published: 0.25)",
+                "Correct it; 0 switches erasing off.",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)

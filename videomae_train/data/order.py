@@ -112,7 +112,7 @@ def check_batch_sizes(global_batch: int, micro_batch: int, world: int) -> None:
         below, above = global_batch // unit * unit, (global_batch // unit + 1) * unit
         fits = f"{below} or {above}" if below > 0 else str(above)
         raise ConfigError(
-            where="global_batch",
+            where="optim.global_batch",
             came=f"{global_batch} videos per step, on {world} ranks in micro-batches of {micro_batch}",
             expected=f"a multiple of {world} x {micro_batch} = {unit}, such as {fits}",
             todo="Change the global batch, the micro-batch or the number of ranks.",

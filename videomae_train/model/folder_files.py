@@ -42,6 +42,13 @@ def read_json(path: Path) -> dict[str, object]:
     """
     try:
         values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(
+            where=str(path.parent),
+            came=f"no {path.name} in it",
+            expected="a weights folder (config.json and model.safetensors), or the folder of a run that wrote one",
+            todo="Check the path; of a run that is not finished, give a file in its checkpoints folder.",
+        ) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if not isinstance(values, dict):

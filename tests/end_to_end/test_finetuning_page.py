@@ -1,0 +1,129 @@
+"""docs/finetuning.md: its blocks run as they stand, on small look-alikes of UCF101, HMDB51 and a folder of videos.
+
+A shell runs each block with stand-ins for the commands, which note how they were called; the calls are then made here,
+with few steps. Unpacking is what the look-alikes spare.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import videomae
+
+from videomae_train.data.index import PackedDataset
+from videomae_train.data.synthetic import generate_motion_videos
+from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, save_weights_folder
+
+PAGE = Path(__file__).parents[2] / "docs" / "finetuning.md"
+BLOCKS = re.findall(
+    r"^## ([^\n]*)\n(?:(?!^## ).)*?```bash\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE
+)
+QUICKLY = {
+    "finetune": [
+        "optim.global_batch=4", "optim.epochs=null", "optim.steps=2", "optim.warmup_epochs=null",
+        "optim.warmup_steps=1", "trainer.micro_batch=2", "loader.num_workers=0", "logger=disabled",
+    ],
+    "evaluate": ["loader.num_workers=0"],
+    "predict": ["--workers", "0"],
+}  # fmt: skip
+CLASSES = ("ApplyLipstick", "Archery")
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What $DATA holds once everything is unpacked: 2 x 12 videos, laid out in three ways."""
+    data = tmp_path_factory.mktemp("data")
+    motions = ("move_left", "move_right")
+    made = generate_motion_videos(
+        data / "made", num_videos=24, seed=0, size=32, num_frames=16, classes=motions
+    )
+    lists = data / "ucfTrainTestlist"
+    hmdb51 = data / "testTrainMulti_7030_splits"
+    for folder in (lists, hmdb51):
+        folder.mkdir()
+    (lists / "classInd.txt").write_text("".join(f"{n} {name}\n" for n, name in enumerate(CLASSES, 1)))
+    for label, motion in enumerate(motions):
+        name, files = CLASSES[label], sorted(video for video in made if video.parent.name == motion)
+        for number, file in enumerate(files):
+            group = f"v_{name}_g{number % 6 + 1:02}_c{number // 6 + 1:02}"
+            for place in (
+                f"UCF-101/{name}/{group}.avi",
+                f"hmdb51/{name}/{group}.avi",
+                f"videos/{name}/{number}.mp4",
+            ):
+                (data / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, data / place)
+            for split in (1, 2, 3):
+                is_test = number % 3 == split - 1
+                line = f"{name}/{group}.avi" + ("\n" if is_test else f" {label + 1}\n")
+                with (lists / f"{'test' if is_test else 'train'}list{split:02}.txt").open("a") as ucf:
+                    ucf.write(line)
+                with (hmdb51 / f"{name}_test_split{split}.txt").open("a") as official:
+                    official.write(f"{group}.avi {2 if is_test else 1} \n")
+    return data
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "pretrained"
+    torch.manual_seed(0)
+    config = VideoMAEConfig(
+        image_size=16, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=48, decoder_hidden_size=12, decoder_num_hidden_layers=1, decoder_num_attention_heads=2,
+        decoder_intermediate_size=24,
+    )  # fmt: skip
+    save_weights_folder(VideoMAEForPreTraining(config), folder, card="# test")
+    return folder
+
+
+def calls_of(block: str, data: Path, weights: Path, folder: Path) -> list[list[str]]:
+    """Run a block in a shell whose commands only note their names and arguments."""
+    stand_ins = folder / "bin"
+    stand_ins.mkdir()
+    noted = folder / "noted"
+    for name in ("videomae", "python", "unrar", "unzip"):
+        (stand_ins / name).write_text(
+            '#!/bin/sh\nprintf "%s\\0" "${0##*/}" "$@" >> "$NOTED"; echo >> "$NOTED"\n'
+        )
+        (stand_ins / name).chmod(0o755)
+    variables = {"DATA": str(data), "WEIGHTS": str(weights), "MACHINE": "trainer=cpu", "NOTED": str(noted)}
+    path = f"{stand_ins}:{os.environ['PATH']}"
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block], check=True, env={**os.environ, **variables, "PATH": path}
+    )
+    return [line.split("\0")[:-1] for line in noted.read_text().splitlines()]
+
+
+def test_page__has_the_three_ways() -> None:
+    assert [title for title, _ in BLOCKS] == ["UCF101", "HMDB51", "Your own videos"]
+
+
+@pytest.mark.parametrize(
+    "title", ["Your own videos", *(pytest.param(t, marks=pytest.mark.slow) for t in ("UCF101", "HMDB51"))]
+)
+def test_blocks__run_as_they_stand(
+    title: str, downloads: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(downloads)
+    scores = []
+    for program, *arguments in calls_of(dict(BLOCKS)[title], downloads, weights, tmp_path):
+        if program == "videomae":
+            assert videomae(*arguments, *QUICKLY.get(arguments[0], [])) == 0, arguments
+            scores += [word.removeprefix("run=") for word in arguments if word.endswith("/score")]
+        elif program == "python":
+            said = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True)
+            top1 = [json.loads((Path(run) / "metrics.json").read_text())["top1"] for run in scores]
+            assert len(top1) == 3
+            assert float(said.stdout) == pytest.approx(sum(top1) / 3)
+    if title == "Your own videos":
+        rows = Path("predictions.csv").read_text().splitlines()
+        assert len(rows) == 1 + 24
+        assert PackedDataset.open(Path("shards/mine")).splits.keys() == {"split"}
