@@ -36,6 +36,7 @@ from videomae_train.training.ledger import Ledger
 from videomae_train.training.module import StepOptions, SteppingModule
 from videomae_train.training.plan import StepPlan, plan_steps
 from videomae_train.training.preemption import StopRequest
+from videomae_train.training.profiling import StepProfile
 from videomae_train.training.progress import FaultList, StepProgress
 from videomae_train.training.records import LEDGER, RecordCut
 from videomae_train.training.tasks import ClassificationTask, ReconstructionTask, Task
@@ -176,6 +177,7 @@ def trainer(
             ),
             saving,
             *_watch(config),
+            *_profile(config),
         ],
         checkpoint_files=saving.files,
         settings=config.settings(),
@@ -186,6 +188,13 @@ def _watch(config: TrainingConfig) -> list[pl.Callback]:
     if config.trainer.world_size == 1:
         return []
     return [RankWatch(config.run / "ranks", timeout_sec=config.trainer.rank_timeout_sec)]
+
+
+def _profile(config: TrainingConfig) -> list[pl.Callback]:
+    steps = config.trainer.profile_steps
+    if steps is None:
+        return []
+    return [StepProfile(config.run / "profile", steps, is_compiled=bool(config.trainer.compile))]
 
 
 def measure_baselines(data: PretrainDataModule, model: VideoMAEForPreTraining) -> BaselineLosses:

@@ -141,6 +141,11 @@ class SteppingModule(pl.LightningModule):
             self._update.load_state_dict(self._restored)
             self._restored = None
 
+    def stages(self) -> Mapping[str, tuple[object, str]]:
+        """Name the stages of a step for profiles: the object and its method; from the start of training on."""
+        stages = {"loss": (self._task, "loss"), "backward": (self, "manual_backward")}
+        return stages | {"optimiser": (self._updater, "apply")}
+
     @property
     def _updater(self) -> Updater:
         assert self._update is not None, "made when training starts"
