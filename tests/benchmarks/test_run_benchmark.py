@@ -62,12 +62,12 @@ def test_run__leaves_no_micro_batch_to_a_search(
 @pytest.mark.slow
 def test_prediction__is_what_a_run_takes(packed_motions: Path, tmp_path: Path) -> None:
     """Within 15 %; fails only where all rounds say otherwise."""
-    command = [*SMALL, *QUICK, f"data.path={packed_motions}", "optim.steps=300", "optim.global_batch=8"]
+    command = [*SMALL, *QUICK, f"data.path={packed_motions}", "optim.steps=200", "optim.global_batch=8"]
     command += ["trainer.micro_batch=2", "trainer.log_every_steps=20"]
-    before = measure_run(command, RunBenchOptions(3, 1.0, 0)).prediction
+    before = measure_run(command, RunBenchOptions(3, 0.5, 0)).prediction
     assert videomae("pretrain", *command, f"run={tmp_path / 'run'}") == 0
     took = json.loads((tmp_path / "run" / "run.json").read_text())["seconds"]
-    after = measure_run(command, RunBenchOptions(3, 1.0, 0)).prediction
+    after = measure_run(command, RunBenchOptions(3, 0.5, 0)).prediction
     # A machine that was slower or faster meanwhile widens what is predicted.
     low = min(before.total_sec.low, after.total_sec.low)
     high = max(before.total_sec.high, after.total_sec.high)

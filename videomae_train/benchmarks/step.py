@@ -53,15 +53,7 @@ def step_options(
     Raises:
         ConfigError: A format or kind is unknown, or there is no GPU.
     """
-    gpu = torch.cuda.is_available()
-    if device == "cuda" and not gpu:
-        raise ConfigError(
-            where="--device",
-            came="cuda",
-            expected="a GPU that PyTorch can use",
-            todo="Look at nvidia-smi and at how PyTorch was installed, or give --device cpu.",
-        )
-    chosen = ("cuda" if gpu else "cpu") if device == "auto" else device
+    chosen = chosen_device(device)
     formats = precision or ("fp32,bf16" if chosen == "cuda" else "fp32")
     return StepOptions(
         size=size,
@@ -73,6 +65,23 @@ def step_options(
         device=chosen,
         memory=memory,
     )
+
+
+def chosen_device(device: str) -> str:
+    """Say what is measured: "cpu" or "cuda"; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigError: There is no GPU.
+    """
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise ConfigError(
+            where="--device",
+            came="cuda",
+            expected="a GPU that PyTorch can use",
+            todo="Look at nvidia-smi and at how PyTorch was installed, or give --device cpu.",
+        )
+    return ("cuda" if gpu else "cpu") if device == "auto" else device
 
 
 def _chosen(option: str, names: str, offered: Sequence[str]) -> tuple[str, ...]:
