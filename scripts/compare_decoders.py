@@ -2,9 +2,9 @@
 
 python scripts/compare_decoders.py runs/compared experiment=pretrain_tiny data.path=$DATA optim.steps=1500
 
-Each way is a `videomae pretrain` of its own with the same videos, seed, schedule and number of optimizer steps. Printed:
-seconds and clips per second of the run, its most memory, and the loss over all hidden tokens of the same videos under the
-same masks, which every way computes alike: training losses of parts of them would not compare.
+Each way is a `videomae pretrain` of its own with the same videos, seed, schedule and number of optimizer steps.
+Printed: seconds and clips per second of the run, its most memory, and the loss over all hidden tokens of the same
+videos under the same masks, which every way computes alike: training losses of parts of them would not compare.
 """
 
 from __future__ import annotations

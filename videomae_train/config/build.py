@@ -17,6 +17,7 @@ from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModul
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.loader import BatchLoader, evaluation_loader
+from videomae_train.data.options import LoaderOptions
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.classes import class_scores, confusion_matrix, most_confused
@@ -54,7 +55,7 @@ def pretrain_data(config: PretrainConfig) -> PretrainDataModule:
     config.masking.counts(config.model.grid)
     return PretrainDataModule(
         config.data,
-        config.loader,
+        _loader(config.loader, config.trainer.accelerator),
         mask_sampler=config.masking.build(),
         decode_sampler=config.masking.decode.build(),
         grid=config.model.grid,
@@ -69,12 +70,19 @@ def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
     """Open the labelled packed set."""
     return FinetuneDataModule(
         config.data,
-        config.loader,
+        _loader(config.loader, config.trainer.accelerator),
         seed=config.seed,
         global_batch=config.optim.global_batch,
         micro_batch=initial_micro_batch(config),
         passed_by=PassedBy(config.run / PASSED_BY),
     )
+
+
+def _loader(options: LoaderOptions, accelerator: str) -> LoaderOptions:
+    """Settle what depends on where the run computes."""
+    if options.pin_memory != "auto":
+        return options
+    return replace(options, pin_memory=accelerator != "cpu" and torch.cuda.is_available())
 
 
 def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
@@ -212,7 +220,8 @@ def evaluation(config: EvaluateConfig, model: VideoMAEConfig, *, rank: int, worl
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
     _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
     videos = EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
-    return evaluation_loader(videos, config.loader, batch_videos=config.batch_videos)
+    loader = _loader(config.loader, config.accelerator)
+    return evaluation_loader(videos, loader, batch_videos=config.batch_videos)
 
 
 def _check_classes(of_model: tuple[str, ...], dataset: PackedDataset) -> None:
