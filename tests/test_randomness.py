@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from videomae_train.randomness import keyed_permutation, keyed_rng, philox_key, sample_rng, seeded_scope
+from videomae_train.randomness import (
+    keyed_permutation,
+    keyed_rng,
+    philox_key,
+    sample_rng,
+    seed_global_generators,
+    seeded_scope,
+)
 
 GOLDEN_WORDS = [253793835275744517, 12631410733472875662, 10007676568852885839]
 GOLDEN_PERMUTATION = [0, 5, 7, 6, 3, 2, 4, 1]
@@ -61,3 +68,10 @@ def test_seeded_scope__restores_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), seeded_scope(1):
         raise ZeroDivisionError
     assert random.getstate() == before
+
+
+def test_global_seeds__give_torch_the_draws_of_manual_seed() -> None:
+    seed_global_generators("a", 1)
+    drawn = torch.rand(4)
+    torch.manual_seed(philox_key("a", 1) % 2**63)
+    assert torch.equal(drawn, torch.rand(4))

@@ -129,7 +129,7 @@ def machine(devices: int) -> TrainerOptions:
         accelerator="cpu", devices=devices, num_nodes=1, precision="fp32", float32_matmul="highest", micro_batch=1,
         activation_checkpointing=False, compile=False, max_nonfinite_steps=2, threads=1, log_every_steps=1,
         checkpoint_every_steps=100, checkpoint_every_minutes=None, keep_checkpoints=2, ledger="hash",
-        rank_timeout_sec=60.0,
+        profile_steps=None, rank_timeout_sec=60.0,
     )  # fmt: skip
 
 

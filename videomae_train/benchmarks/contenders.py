@@ -37,7 +37,7 @@ DECODERS: dict[Kind, DecodeSampler] = {
     "cross": DecodeShare(0.25),
     "transformers": DecodeAll(),
 }
-_MASK_RATIO = 0.9
+MASK_RATIO = 0.9
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,14 @@ def transformers_missing() -> str | None:
     return None if find_spec("transformers") else "transformers is not installed"
 
 
-def synthetic_batch(config: VideoMAEConfig, kind: Kind, batch: int, device: torch.device) -> PretrainBatch:
-    """Make random clips with 90 % tube masks: the same clips and encoder masks for every kind."""
+def synthetic_batch(
+    config: VideoMAEConfig, kind: Kind, batch: int, device: torch.device, mask_ratio: float = MASK_RATIO
+) -> PretrainBatch:
+    """Make random clips with tube masks: the same clips and encoder masks for every kind."""
     rng = np.random.default_rng(0)
     height, width = config.frame_size
     frames = rng.integers(0, 256, (batch, config.num_frames, height, width, 3), dtype=np.uint8)
-    masks = [TubeMask(_MASK_RATIO)(config.grid, rng) for _ in range(batch)]
+    masks = [TubeMask(mask_ratio)(config.grid, rng) for _ in range(batch)]
     decoded = [DECODERS[kind](mask, config.grid, rng) for mask in masks]
     tokens = (
         [split_mask(mask)[0] for mask in masks],

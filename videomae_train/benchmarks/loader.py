@@ -13,7 +13,7 @@ from videomae_train.benchmarks.alternating import Rounds, Spread, in_turn
 from videomae_train.benchmarks.straightforward import ClipShape, StageSeconds, load_clip
 from videomae_train.data.datasets import PretrainDataset
 from videomae_train.data.decoding import decode_frames
-from videomae_train.data.sampling import sample_window
+from videomae_train.data.sampling import sample_window, stride_of_interval
 
 BASELINE = "straightforward"
 
@@ -107,24 +107,32 @@ class LoaderBenchmark:
 
 
 def clip_stages(dataset: PretrainDataset, position: int) -> StageSeconds:
-    """Make the clips of a position, and measure reading and decoding alone beside it.
+    """Make the clips of a position, and measure reading and decoding alone beside it; processor seconds.
 
     The second decode is of another window of the same length; over many videos the two cost the same.
     """
-    _, sample_id = dataset.order.sample_at(position)
-    packed = dataset.selection.dataset
     began = time.process_time()
+    sample_id = dataset[position].sample_id
+    made = time.process_time()
+    packed = dataset.selection.dataset
     content = packed.read_bytes(sample_id)
     read = time.process_time()
-    frames = int(packed.num_frames[sample_id])
-    rng = np.random.default_rng(position)
-    assert dataset.options.stride is not None, "compared with loaders that count in frames"
-    window = sample_window(frames, dataset.options.num_frames, dataset.options.stride, rng)
+    decode_window(dataset, sample_id, content, position)
+    return _within(made - began, read - made, time.process_time() - read)
+
+
+def decode_window(dataset: PretrainDataset, sample_id: int, content: bytes, seed: int) -> None:
+    """Decode a random window of a video, in the set's pace, from its content or another encoding of it."""
+    packed, options = dataset.selection.dataset, dataset.options
+    frames, fps = int(packed.num_frames[sample_id]), float(packed.fps[sample_id])
+    stride = dataset.strides[packed.set_name(sample_id)]
+    if stride is None:
+        assert options.frame_interval_sec is not None, "the options were checked for a pace"
+        pace = stride_of_interval(options.frame_interval_sec, fps)
+    else:
+        pace = stride
+    window = sample_window(frames, options.num_frames, pace, np.random.default_rng(seed))
     decode_frames(content, window, where=packed.where(sample_id), num_frames=frames)
-    decoded = time.process_time()
-    dataset[position]
-    whole = time.process_time() - decoded
-    return _within(whole, read - began, decoded - read)
 
 
 def _within(whole: float, read: float, decode: float) -> StageSeconds:

@@ -171,7 +171,7 @@ def _measure(
 ) -> dict[str, StepReport]:
     memory = {c.name: _peak_memory(c, options) for c in contenders} if options.memory else {}
     steps = {c.name: _warm_step(c, options) for c in contenders}
-    rounds = in_turn({name: _timed(step, device) for name, step in steps.items()}, options.rounds)
+    rounds = in_turn({name: timed(step, device) for name, step in steps.items()}, options.rounds)
     flops = {c.kind: flops_per_clip(c.kind, SIZES[options.size]) for c in contenders}
     return {
         c.name: _report(c, rounds, options.batch, flops[c.kind], peaks[c.precision], memory.get(c.name))
@@ -204,7 +204,8 @@ def _growth(contender: Contender, options: StepOptions, threads: int) -> float:
     return growth.gib()
 
 
-def _timed(step: Callable[[], None], device: torch.device) -> Callable[[int], float]:
+def timed(step: Callable[[], None], device: torch.device) -> Callable[[int], float]:
+    """Make of a step what `in_turn` takes: its seconds, the mean of several on a GPU."""
     repeats = _STEPS_A_TURN[device.type]
 
     def seconds_of_a_step(number: int) -> float:

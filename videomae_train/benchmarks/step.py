@@ -22,7 +22,7 @@ from videomae_train.benchmarks.sizes import SIZES
 from videomae_train.errors import ConfigError, VideoMAETrainError
 from videomae_train.training.precision import PrecisionName
 
-COLUMNS = ("step", "ms", "clips/s", "times", "GiB", "GFLOP/clip", "TFLOP/s", "of peak")
+COLUMNS = ("step", "ms", "clips/s", "times", "GiB", "GFLOP", "peak")  # 80 characters in all
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -53,15 +53,7 @@ def step_options(
     Raises:
         ConfigError: A format or kind is unknown, or there is no GPU.
     """
-    gpu = torch.cuda.is_available()
-    if device == "cuda" and not gpu:
-        raise ConfigError(
-            where="--device",
-            came="cuda",
-            expected="a GPU that PyTorch can use",
-            todo="Look at nvidia-smi and at how PyTorch was installed, or give --device cpu.",
-        )
-    chosen = ("cuda" if gpu else "cpu") if device == "auto" else device
+    chosen = chosen_device(device)
     formats = precision or ("fp32,bf16" if chosen == "cuda" else "fp32")
     return StepOptions(
         size=size,
@@ -73,6 +65,23 @@ def step_options(
         device=chosen,
         memory=memory,
     )
+
+
+def chosen_device(device: str) -> str:
+    """Say what is measured: "cpu" or "cuda"; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigError: There is no GPU.
+    """
+    gpu = torch.cuda.is_available()
+    if device == "cuda" and not gpu:
+        raise ConfigError(
+            where="--device",
+            came="cuda",
+            expected="a GPU that PyTorch can use",
+            todo="Look at nvidia-smi and at how PyTorch was installed, or give --device cpu.",
+        )
+    return ("cuda" if gpu else "cpu") if device == "auto" else device
 
 
 def _chosen(option: str, names: str, offered: Sequence[str]) -> tuple[str, ...]:
@@ -94,18 +103,32 @@ def cells(row: StepReport) -> list[str]:
         return [row.name, row.missing or "", *[""] * (len(COLUMNS) - 2)]
     return [
         row.name,
-        _spread(row.step_ms, 1),
-        _spread(row.clips_per_sec, 1),
-        "" if row.times_transformers is None else _spread(row.times_transformers, 2),
+        spread_text(row.step_ms),
+        figure(row.clips_per_sec.median),
+        "" if row.times_transformers is None else spread_text(row.times_transformers),
         "" if row.peak_memory_gib is None else f"{row.peak_memory_gib:.2f}",
-        "" if row.flops_per_clip is None else f"{row.flops_per_clip / 1e9:.1f}",
-        "" if row.flops_per_sec is None else f"{row.flops_per_sec / 1e12:.3g}",
+        "" if row.flops_per_clip is None else figure(row.flops_per_clip / 1e9),
         "" if row.share_of_peak is None else f"{row.share_of_peak:.0%}",
     ]
 
 
-def _spread(values: Spread, digits: int) -> str:
-    return f"{values.median:.{digits}f} ({values.low:.{digits}f} to {values.high:.{digits}f})"
+def figure(value: float) -> str:
+    """Write a measured number in three digits, or all that stand before the point.
+
+    >>> figure(2025.4), figure(31.26), figure(1.167)
+    ('2025', '31.3', '1.17')
+    """
+    digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f}"
+
+
+def spread_text(values: Spread) -> str:
+    """Write a median with its quartiles behind it.
+
+    >>> spread_text(Spread(1.15, 1.167, 1.2))
+    '1.17 (1.15-1.20)'
+    """
+    return f"{figure(values.median)} ({figure(values.low)}-{figure(values.high)})"
 
 
 def title(comparison: StepComparison) -> str:
@@ -132,8 +155,8 @@ def conditions(comparison: StepComparison) -> str:
         f" {comparison.torch_version}{threads}; medians, quartiles in brackets. A step: bytes on the device, loss,"
         " gradients, fused AdamW; 90 % tube masks. dual: running cells, half of the tokens decoded; cross:"
         " cross-attention on a quarter of the hidden ones. times: transformers' in the same format, mode and round."
-        f" GiB: the most memory of model, optimiser, batch and step in a fresh process ({of_what}). of peak: of a"
-        f" large matrix product's TFLOP/s, measured here ({peaks}). {agreement}"
+        f" GiB: the most memory of model, optimiser, batch and step in a fresh process ({of_what}). GFLOP: of a clip,"
+        f" forward and backward. peak: share of a large matrix product's TFLOP/s, measured here ({peaks}). {agreement}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -89,3 +90,64 @@ def bench_loader(
     from videomae_train.commands.bench_loader import LoaderBenchOptions, run_bench_loader
 
     run_bench_loader(source, LoaderBenchOptions(rounds, videos, short_side, overrides, step_ms), json_file)
+
+
+@bench.command("run", context_settings={"ignore_unknown_options": True})
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns of every part.")
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=5.0, show_default=True, help="Of each part's turn."
+)
+@click.option(
+    "--packing-videos",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Videos encoded anew, to see what another packing brings.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
+)
+def bench_run(
+    overrides: tuple[str, ...], rounds: int, seconds: float, packing_videos: int, json_file: Path | None
+) -> None:
+    """Pretrain for a short time, and say what it waits for and how long the whole would take.
+
+    OVERRIDES are those of pretrain: videomae bench run experiment=pretrain_tiny data.path=SET. Nothing is kept of it.
+    """
+    from videomae_train.commands.bench_run import RunBenchOptions, run_bench_run
+
+    run_bench_run(overrides, RunBenchOptions(rounds, seconds, packing_videos), json_file)
+
+
+@bench.command("scaling")
+@click.option(
+    "--size", type=click.Choice(["tiny", "small", "base", "large"]), default="small", show_default=True
+)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns of every step.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--ranks",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Processes that share a CPU; 1 for none.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
+)
+def bench_scaling(
+    size: str,
+    rounds: int,
+    precision: Literal["fp32", "bf16"],
+    device: str,
+    ranks: int,
+    json_file: Path | None,
+) -> None:
+    """Run steps of more clips, frames, pixels, tokens, ranks or weights, beside what their arithmetic says."""
+    from videomae_train.benchmarks.scaling import ScalingOptions
+    from videomae_train.benchmarks.step import chosen_device
+    from videomae_train.commands.bench_scaling import run_bench_scaling
+
+    run_bench_scaling(ScalingOptions(size, rounds, precision, chosen_device(device), ranks), json_file)

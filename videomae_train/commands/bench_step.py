@@ -20,15 +20,24 @@ def run_bench_step(options: StepOptions, json_file: Path | None) -> None:
     console = Console()
     comparison = compare_steps(options)
     console.print(_table(comparison))
-    console.print(conditions(comparison), highlight=False, soft_wrap=True)
+    console.print(_absent(comparison) + conditions(comparison), highlight=False, soft_wrap=True)
     if json_file is not None:
         write_json(comparison, json_file)
 
 
 def _table(comparison: StepComparison) -> Table:
-    table = Table(title=title(comparison), title_justify="left")
+    # Fits 80 columns; only the names of compiled rows may wrap.
+    table = Table(
+        title=title(comparison), title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name == COLUMNS[0] else "right")
+        is_name = name == COLUMNS[0]
+        table.add_column(name, justify="left" if is_name else "right", no_wrap=not is_name)
     for row in comparison.rows:
-        table.add_row(*cells(row))
+        if row.missing is None:
+            table.add_row(*cells(row))
     return table
+
+
+def _absent(comparison: StepComparison) -> str:
+    return "".join(f"{row.name}: {row.missing}.\n" for row in comparison.rows if row.missing is not None)

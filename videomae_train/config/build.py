@@ -17,6 +17,7 @@ from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModul
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.loader import BatchLoader, evaluation_loader
+from videomae_train.data.options import LoaderOptions
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.classes import class_scores, confusion_matrix, most_confused
@@ -36,6 +37,7 @@ from videomae_train.training.ledger import Ledger
 from videomae_train.training.module import StepOptions, SteppingModule
 from videomae_train.training.plan import StepPlan, plan_steps
 from videomae_train.training.preemption import StopRequest
+from videomae_train.training.profiling import StepProfile
 from videomae_train.training.progress import FaultList, StepProgress
 from videomae_train.training.records import LEDGER, RecordCut
 from videomae_train.training.tasks import ClassificationTask, ReconstructionTask, Task
@@ -53,7 +55,7 @@ def pretrain_data(config: PretrainConfig) -> PretrainDataModule:
     config.masking.counts(config.model.grid)
     return PretrainDataModule(
         config.data,
-        config.loader,
+        _loader(config.loader, config.trainer.accelerator),
         mask_sampler=config.masking.build(),
         decode_sampler=config.masking.decode.build(),
         grid=config.model.grid,
@@ -68,12 +70,19 @@ def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
     """Open the labelled packed set."""
     return FinetuneDataModule(
         config.data,
-        config.loader,
+        _loader(config.loader, config.trainer.accelerator),
         seed=config.seed,
         global_batch=config.optim.global_batch,
         micro_batch=initial_micro_batch(config),
         passed_by=PassedBy(config.run / PASSED_BY),
     )
+
+
+def _loader(options: LoaderOptions, accelerator: str) -> LoaderOptions:
+    """Settle what depends on where the run computes."""
+    if options.pin_memory != "auto":
+        return options
+    return replace(options, pin_memory=accelerator != "cpu" and torch.cuda.is_available())
 
 
 def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
@@ -177,6 +186,7 @@ def trainer(
             ),
             saving,
             *_watch(config),
+            *_profile(config),
         ],
         checkpoint_files=saving.files,
         settings=config.settings(),
@@ -187,6 +197,13 @@ def _watch(config: TrainingConfig) -> list[pl.Callback]:
     if config.trainer.world_size == 1:
         return []
     return [RankWatch(config.run / "ranks", timeout_sec=config.trainer.rank_timeout_sec)]
+
+
+def _profile(config: TrainingConfig) -> list[pl.Callback]:
+    steps = config.trainer.profile_steps
+    if steps is None:
+        return []
+    return [StepProfile(config.run / "profile", steps, is_compiled=bool(config.trainer.compile))]
 
 
 def measure_baselines(data: PretrainDataModule, model: VideoMAEForPreTraining) -> BaselineLosses:
@@ -204,7 +221,8 @@ def evaluation(config: EvaluateConfig, model: VideoMAEConfig, *, rank: int, worl
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
     _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
     videos = EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
-    return evaluation_loader(videos, config.loader, batch_videos=config.batch_videos)
+    loader = _loader(config.loader, config.accelerator)
+    return evaluation_loader(videos, loader, batch_videos=config.batch_videos)
 
 
 def _check_classes(of_model: tuple[str, ...], dataset: PackedDataset) -> None:

@@ -218,7 +218,7 @@ def make_loader(
         num_workers=options.num_workers,
         prefetch_factor=options.prefetch_batches if has_workers else None,
         persistent_workers=has_workers and keep_workers,
-        pin_memory=options.pin_memory,
+        pin_memory=options.pin_memory is True,  # auto: for those who know the device to decide
         worker_init_fn=partial(_begin_worker, board),
     )
 

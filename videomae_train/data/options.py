@@ -265,7 +265,8 @@ class LoaderOptions:
     Attributes:
         num_workers: Child processes that decode; 0 decodes in the main process.
         prefetch_batches: Batches that each worker keeps ready.
-        pin_memory: Put batches into page-locked memory, for faster copies to a GPU.
+        pin_memory: Put batches into page-locked memory, from which they go to a GPU beside its work; auto does so where
+            a run computes on a GPU.
         decode_timeout_sec: The longest that a worker may take to make one video's clips; then the run ends and names
             it. Without workers nothing can end a decoder that hangs.
         storage: Cache and patience for remote shards.
@@ -273,7 +274,7 @@ class LoaderOptions:
 
     num_workers: int
     prefetch_batches: int
-    pin_memory: bool
+    pin_memory: bool | Literal["auto"]
     decode_timeout_sec: float
     storage: StorageOptions = field(default_factory=StorageOptions)
 

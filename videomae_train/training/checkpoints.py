@@ -35,11 +35,13 @@ class SavingOptions:
         every_minutes: Minutes since the last save after which the next step is saved too; None does not look at the
             clock.
         keep: How many of the newest to keep, >= 1.
+        at_end: Whether the run's last step is saved in any case; measurements do without.
     """
 
     every_steps: int
     every_minutes: float | None
     keep: int
+    at_end: bool = True
 
 
 class CheckpointFiles(CheckpointIO):
@@ -139,7 +141,8 @@ class StepCheckpoint(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end, if the last step was not due anyway."""
-        self._save(trainer, _stepping(pl_module))
+        if self._options.at_end:
+            self._save(trainer, _stepping(pl_module))
 
     def _minutes_are_over(self) -> bool:
         minutes = self._options.every_minutes

@@ -150,6 +150,11 @@ class SteppingModule(pl.LightningModule):
             with self._meter.stopped():
                 order_buckets(self.trainer.strategy.model, lambda: self.manual_backward(self._loss(batch)))
 
+    def stages(self) -> Mapping[str, tuple[object, str]]:
+        """Name the stages of a step for profiles: the object and its method; from the start of training on."""
+        stages = {"loss": (self._task, "loss"), "backward": (self, "manual_backward")}
+        return stages | {"optimiser": (self._updater, "apply")}
+
     @property
     def _updater(self) -> Updater:
         assert self._update is not None, "made when training starts"

@@ -49,6 +49,7 @@ class TrainerOptions:
             not look at the clock.
         keep_checkpoints: How many of the newest checkpoints to keep.
         ledger: What the run's ledger holds of each step's samples: hash, or ids, which are longer.
+        profile_steps: Optimizer steps of which a trace is written, past the first few of an attempt; null for none.
         rank_timeout_sec: Seconds without progress after which a run of several ranks ends with the name of the rank
             that is behind; longer than the slowest checkpoint or compilation.
     """
@@ -68,6 +69,7 @@ class TrainerOptions:
     checkpoint_every_minutes: float | None
     keep_checkpoints: int
     ledger: LedgerKind
+    profile_steps: int | None
     rank_timeout_sec: float
 
     @property
@@ -95,6 +97,13 @@ class TrainerOptions:
                 came=str(self.micro_batch),
                 expected="at least 1 video",
                 todo="Set trainer.micro_batch=8 or so.",
+            )
+        if self.profile_steps is not None and self.profile_steps < 1:
+            raise ConfigError(
+                where="trainer.profile_steps",
+                came=str(self.profile_steps),
+                expected="at least 1 step, or null",
+                todo="Set trainer.profile_steps=3 or so.",
             )
 
 
