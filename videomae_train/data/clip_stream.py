@@ -39,7 +39,7 @@ class ClipSource(VideoNames, Protocol):
         """Videos, numbered from 0."""
         ...
 
-    def content(self, place: int) -> Path | bytes:
+    def content(self, sample_id: int) -> Path | bytes:
         """Give a video's file, or its bytes."""
         ...
 
@@ -55,25 +55,25 @@ class PackedVideos:
         """Videos of the selection."""
         return len(self.selection)
 
-    def key(self, place: int) -> str:
+    def key(self, sample_id: int) -> str:
         """Give the key in the index."""
-        return self.selection.dataset.key(self._row(place))
+        return self.selection.dataset.key(self._row(sample_id))
 
-    def shard(self, place: int) -> str:
+    def shard(self, sample_id: int) -> str:
         """Name the shard."""
-        return self.selection.dataset.shard(self._row(place))
+        return self.selection.dataset.shard(self._row(sample_id))
 
-    def where(self, place: int) -> str:
+    def where(self, sample_id: int) -> str:
         """Name shard and key."""
-        return self.selection.dataset.where(self._row(place))
+        return self.selection.dataset.where(self._row(sample_id))
 
-    def content(self, place: int) -> bytes:
+    def content(self, sample_id: int) -> bytes:
         """Read the video.
 
         Raises:
             ShardError: The shard does not hold what the index says.
         """
-        return self.selection.dataset.read_bytes(self._row(place))
+        return self.selection.dataset.read_bytes(self._row(sample_id))
 
     def _row(self, place: int) -> int:
         return int(self.selection.sample_ids[place])

@@ -36,21 +36,21 @@ class FoundVideos(NamedTuple):
         """Files, numbered from 0."""
         return len(self.paths)
 
-    def key(self, place: int) -> str:
+    def key(self, sample_id: int) -> str:
         """Give a file's key."""
-        return self.keys[place]
+        return self.keys[sample_id]
 
-    def shard(self, place: int) -> str:
+    def shard(self, sample_id: int) -> str:
         """No shard holds a file."""
         return ""
 
-    def where(self, place: int) -> str:
+    def where(self, sample_id: int) -> str:
         """Give a file's path."""
-        return str(self.paths[place])
+        return str(self.paths[sample_id])
 
-    def content(self, place: int) -> Path:
+    def content(self, sample_id: int) -> Path:
         """Give the file."""
-        return self.paths[place]
+        return self.paths[sample_id]
 
 
 def find_videos(named: str | Path | Sequence[str | Path], standard_input: Iterable[str] = ()) -> FoundVideos:
