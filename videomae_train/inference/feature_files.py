@@ -197,7 +197,8 @@ class FeatureFolder:
 
 
 def _check_vacant(folder: Path) -> None:
-    others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    files = folder.iterdir() if folder.is_dir() else ()
+    others = sorted(file.name for file in files if not file.match(f"{REQUEST_FILE}.*.partial"))
     if folder.is_file() or others:
         raise ConfigError(
             where=str(folder),
