@@ -89,3 +89,17 @@ def bench_loader(
     from videomae_train.commands.bench_loader import LoaderBenchOptions, run_bench_loader
 
     run_bench_loader(source, LoaderBenchOptions(rounds, videos, short_side, overrides, step_ms), json_file)
+
+
+@bench.command("predict")
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns of every row.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
+)
+def bench_predict(weights: Path, videos: tuple[str, ...], rounds: int, json_file: Path | None) -> None:
+    """Predictions and features of VIDEO with the folder WEIGHTS, beside transformers' pipeline, on the CPU."""
+    from videomae_train.commands.bench_predict import run_bench_predict
+
+    run_bench_predict(weights, videos, rounds, json_file)
