@@ -68,3 +68,13 @@ def test_nothing__is_an_error(tmp_path: Path) -> None:
     for named in (tmp_path, "-", []):
         with pytest.raises(ConfigError):
             find_videos(named)
+
+
+def test_keys__are_paths_inside_what_was_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "list.txt").write_text("b/run.2.mp4\n./a/../b/run.1.mp4\n../elsewhere.mp4\n")
+    outside = (folder.parent / "elsewhere.mp4").as_posix().removeprefix("/")
+    assert find_videos(folder / "list.txt").keys == ("b/run.2.mp4", "b/run.1.mp4", outside)
+    assert find_videos(folder).keys == ("a/run.1.avi", "a/run.1.mp4", "b/run.1.mp4", "b/run.2.mp4")
+    assert find_videos([folder / "a", folder / "b/run.2.mp4"]).keys == ("run.1.avi", "run.1.mp4", "run.2.mp4")
+    monkeypatch.chdir(folder)
+    assert find_videos("-", ["a/run.1.mp4\n"]).keys == ("a/run.1.mp4",)

@@ -45,7 +45,7 @@ def videomae() -> None:
 for _verb in (
     *(training.pretrain, training.finetune, training.evaluate, training.reconstruct, training.explain),
     *(sets.pack, sets.check, sets.index, sets.stage),
-    *(use.predict, use.convert, use.report, use.demo),
+    *(use.predict, use.features, use.convert, use.report, use.demo),
     bench.bench,
 ):
     videomae.add_command(_verb)

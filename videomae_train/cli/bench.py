@@ -151,3 +151,17 @@ def bench_scaling(
     from videomae_train.commands.bench_scaling import run_bench_scaling
 
     run_bench_scaling(ScalingOptions(size, rounds, precision, chosen_device(device), ranks), json_file)
+
+
+@bench.command("predict")
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns of every row.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
+)
+def bench_predict(weights: Path, videos: tuple[str, ...], rounds: int, json_file: Path | None) -> None:
+    """Predictions and features of VIDEO with the folder WEIGHTS, beside transformers' pipeline, on the CPU."""
+    from videomae_train.commands.bench_predict import run_bench_predict
+
+    run_bench_predict(weights, videos, rounds, json_file)

@@ -1,6 +1,6 @@
 """Opening video files with PyAV: one stream, its packets, upright frames, typed errors.
 
-Only this file and `decoding` know PyAV.
+Only this file, `decoding` and `frame_stream` know PyAV.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import av
 import numpy as np
@@ -32,13 +32,18 @@ class _NoVideoError(Exception):
     """The container opened, but holds no video stream."""
 
 
+# A file's content, or the open file, which is then read as far as it is needed.
+VideoContent: TypeAlias = "bytes | BinaryIO"
+
+
 @contextmanager
-def opened(video: bytes) -> Generator[tuple[InputContainer, VideoStream]]:
+def opened(video: VideoContent) -> Generator[tuple[InputContainer, VideoStream]]:
     """Open the best video stream for decoding in one thread; the loader's processes are the parallelism.
 
-    "Best" is FFmpeg's choice (the largest picture), which is not always the first stream.
+    "Best" is FFmpeg's choice (the largest picture), which is not always the first stream. FFmpeg never sees a file's
+    name, so that the bytes alone decide what it makes of them.
     """
-    with av.open(io.BytesIO(video), mode="r") as container:
+    with av.open(io.BytesIO(video) if isinstance(video, bytes) else video, mode="r") as container:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
             raise _NoVideoError
@@ -49,10 +54,12 @@ def opened(video: bytes) -> Generator[tuple[InputContainer, VideoStream]]:
 
 
 @contextmanager
-def typed_errors(video: bytes, where: str) -> Generator[None]:
+def typed_errors(video: VideoContent, where: str) -> Generator[None]:
     """Turn what PyAV raises into a DecodeError with a cause."""
-    if not video:
+    if not (video if isinstance(video, bytes) else video.seek(0, io.SEEK_END)):
         raise DecodeError(where=where, cause=DecodeCause.EMPTY, came="0 bytes")
+    if not isinstance(video, bytes):
+        video.seek(0)
     try:
         yield
     except _NoVideoError:
@@ -136,11 +143,16 @@ def check_whole(
     container: InputContainer, stream: VideoStream, packets: Sequence[VideoPacket], where: str
 ) -> None:
     """Refuse a file whose end is missing, where its container lets one see it."""
-    is_cut = bool(packets) and packets[-1].is_corrupt
-    is_short = container.format.name == "avi" and 0 < len(packets) < stream.frames
+    check_end(container, stream, len(packets), bool(packets) and packets[-1].is_corrupt, where)
+
+
+def check_end(
+    container: InputContainer, stream: VideoStream, num_packets: int, is_cut: bool, where: str
+) -> None:
+    """Do what `check_whole` does where packets were not kept: by their number, and by the last one's being cut."""
+    is_short = container.format.name == "avi" and 0 < num_packets < stream.frames
     if is_cut or is_short:
         came = (
-            f"{len(packets)} packets of {stream.frames or 'an unknown number'}"
-            + ", the last one cut" * is_cut
+            f"{num_packets} packets of {stream.frames or 'an unknown number'}" + ", the last one cut" * is_cut
         )
         raise DecodeError(where=where, cause=DecodeCause.TRUNCATED, came=came)

@@ -1,6 +1,8 @@
-"""How many frames a video has, without decoding it where its packets tell."""
+"""How many frames a video has and when they are shown, without decoding it where its packets tell."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from videomae_train.data.container import (
     check_whole,
@@ -30,3 +32,25 @@ def count_frames(video: bytes, *, where: str) -> int:
         check_whole(container, stream, packets, where)
         stamps = presentation_stamps(container, stream, packets)
     return len(stamps) if stamps else probe_video(video, where=where).num_frames
+
+
+def frame_times(video: bytes, num_frames: int, *, where: str) -> np.ndarray:
+    """Say when each frame is shown, by its own time stamp where these are reliable, else by the average rate.
+
+    Args:
+        video: The file's content.
+        num_frames: As `count_frames` or the set's index says.
+        where: The place that an error names.
+
+    Returns:
+        float64 (num_frames,), seconds since the first frame; NaN where the file states neither stamps nor a rate.
+
+    Raises:
+        DecodeError: There is no video.
+    """
+    with typed_errors(video, where), opened(video) as (container, stream):
+        stamps = presentation_stamps(container, stream, read_packets(container, stream))
+        if stamps and len(stamps) == num_frames and stream.time_base is not None:
+            return (np.array(stamps) - stamps[0]) * float(stream.time_base)
+        rate = float(stream.average_rate or np.nan)
+    return np.arange(num_frames) / rate

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, SequentialSampler
 
 from videomae_train.data.datasets import (
     EvaluationDataset,
@@ -145,12 +145,12 @@ class BatchLoader(DataLoader[Any]):
     It raises the errors that travelled in a batch's place, and explains the death of a worker.
 
     Args:
-        batches: Makes whole batches.
+        batches: Makes whole batches, or a stream of them.
         deaths: Explains how workers ended.
         settings: Of the DataLoader.
     """
 
-    def __init__(self, batches: _Batches, deaths: WorkerDeaths, **settings: Any) -> None:
+    def __init__(self, batches: Dataset[Any], deaths: WorkerDeaths, **settings: Any) -> None:
         super().__init__(batches, **settings)
         self._deaths = deaths
 
@@ -219,6 +219,29 @@ def make_loader(
         prefetch_factor=options.prefetch_batches if has_workers else None,
         persistent_workers=has_workers and keep_workers,
         pin_memory=options.pin_memory is True,  # auto: for those who know the device to decide
+        worker_init_fn=partial(_begin_worker, board),
+    )
+
+
+def make_stream_loader(
+    batches: IterableDataset[Any], videos: VideoNames, options: LoaderOptions
+) -> BatchLoader:
+    """Load whole batches that a stream makes, once; each worker has a copy of the stream.
+
+    Args:
+        batches: Gives batches with `faults`, or the errors that end the loading.
+        videos: Names of the videos that workers may die of.
+        options: Workers and memory.
+    """
+    board = DecodingBoard(options.num_workers, options.decode_timeout_sec)
+    return BatchLoader(
+        batches,
+        WorkerDeaths(board, videos, None),
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=options.num_workers,
+        prefetch_factor=options.prefetch_batches if options.num_workers else None,
+        pin_memory=options.pin_memory,
         worker_init_fn=partial(_begin_worker, board),
     )
 

@@ -14,7 +14,7 @@ from videomae_train.errors import ConfigError
 
 CropPlace = Literal["cpu", "device"]
 TrainingWindows = Literal["dense", "strided", "uniform", "uniform_v1"]
-TestWindows = Literal["spread", "interleaved", "middle_dense", "middle_strided", "middle_uniform"]
+TestWindows = Literal["spread", "interleaved", "first", "middle_dense", "middle_strided", "middle_uniform"]
 
 # Windows that span the whole video, whatever its length.
 _WITHOUT_PACE = ("uniform", "uniform_v1", "interleaved", "middle_uniform")
@@ -186,13 +186,13 @@ class ViewOptions:
         windows: "spread": clips evenly from the first to the last frame (published test mode); "interleaved": clips
             that each span the whole video and take its frames in turn (published for Something-Something);
             "middle_dense", "middle_strided", "middle_uniform": one clip, the middle one of that fine-tuning window
-            (published validation).
+            (published validation); "first": one clip from the beginning, as transformers' pipeline takes it with PyAV.
         stride: Frames of the video from one frame of the clip to the next; null with windows that span the whole video,
             or where `frame_interval_sec` says it.
         frame_interval_sec: Seconds from one frame of the clip to the next; by each video's average rate, the nearest
             frame.
         size: Side of a clip in pixels.
-        num_clips: Clips of each video; 1 with the middle windows.
+        num_clips: Clips of each video; 1 with the first and middle windows.
         num_crops: Square crops of each clip along the longer side.
         antialias: Shrink pictures with an antialiasing filter; the published code (cv2) does without.
 
@@ -212,9 +212,9 @@ class ViewOptions:
     def __post_init__(self) -> None:
         """Check what one field alone cannot show."""
         _check_pace(self.windows, self.stride, self.frame_interval_sec)
-        if self.windows.startswith("middle") and self.num_clips != 1:
+        if self.windows.startswith(("first", "middle")) and self.num_clips != 1:
             raise _error(
-                "num_clips", f"{self.num_clips} clips with windows={self.windows}", "one clip from the middle",
+                "num_clips", f"{self.num_clips} clips with windows={self.windows}", "one clip from there",
                 "Set num_clips=1 or windows=spread.",
             )  # fmt: skip
 

@@ -69,6 +69,19 @@ def middle_window(num_frames: int, length: int, stride: float) -> np.ndarray:
     return _strided_indices(num_frames, length, stride, max(num_frames - window_span(length, stride), 0) // 2)
 
 
+def first_window(num_frames: int, length: int, stride: float) -> np.ndarray:
+    """Take the first length * stride frames, both ends included, as transformers' pipeline does with PyAV.
+
+    Returns:
+        int64 (length,), not falling; the last frame is repeated where the video is shorter.
+
+    >>> first_window(300, 16, 4)[[0, 1, 4, -1]].tolist()
+    [0, 4, 16, 63]
+    """
+    spaced = np.linspace(0, window_span(length, stride) - 1, num=length).astype(np.int64)
+    return np.minimum(spaced, num_frames - 1)
+
+
 def window_span(length: int, stride: float) -> int:
     """Count the frames of the video that a window of `length` frames, `stride` apart, stands for."""
     return math.ceil(length * stride)

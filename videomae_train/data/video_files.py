@@ -78,7 +78,7 @@ class VideoFileDataset(Dataset[VideoFileItem]):
         try:
             content = read_source_file(self.paths[place], where)
             with decoding(-1, place):
-                clips, num_frames = _views(content, where, self.options)
+                clips, num_frames = file_views(content, where, self.options)
         except DecodeError as error:
             return self._faulty(place, make_fault(self.names, place, -1, error))
         return VideoFileItem(clips[None], num_frames, place, ())
@@ -90,8 +90,14 @@ class VideoFileDataset(Dataset[VideoFileItem]):
         return VideoFileItem(torch.empty(shape, dtype=torch.uint8), 0, place, (fault,))
 
 
-def _views(content: bytes, where: str, options: ViewOptions) -> tuple[Tensor, int]:
-    """Take the views; where the packets promised frames that do not come, count those that do."""
+def file_views(content: bytes, where: str, options: ViewOptions) -> tuple[Tensor, int]:
+    """Take the views of a file, as `views.evaluation_views`, and count its frames.
+
+    Where the packets promised frames that do not come, those are counted that do.
+
+    Raises:
+        DecodeError: It is not decodable.
+    """
     num_frames = count_frames(content, where=where)
     try:
         return evaluation_views(Video(content, num_frames, 0.0, where), options), num_frames

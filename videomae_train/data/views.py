@@ -19,6 +19,7 @@ from videomae_train.data.options import FinetuneDataOptions, PretrainDataOptions
 from videomae_train.data.randaugment import rand_augment
 from videomae_train.data.sampling import (
     ShortVideos,
+    first_window,
     interleaved_windows,
     middle_dense_window,
     middle_uniform_window,
@@ -219,5 +220,9 @@ def evaluation_windows(video: Video, options: ViewOptions) -> np.ndarray:
     pace = _pace(video, options.stride, options.frame_interval_sec)
     if options.windows == "spread":
         return spread_windows(num_frames, length, pace, options.num_clips)
-    middle = {"middle_dense": middle_dense_window, "middle_strided": middle_window}[options.windows]
-    return middle(num_frames, length, pace)[None]
+    single = {
+        "first": first_window,
+        "middle_dense": middle_dense_window,
+        "middle_strided": middle_window,
+    }[options.windows]
+    return single(num_frames, length, pace)[None]

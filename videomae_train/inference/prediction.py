@@ -179,7 +179,7 @@ class VideoPredictor:
     def _loader_options(self, num_files: int) -> LoaderOptions:
         workers = self.num_workers
         if workers is None:
-            workers = min(_num_processors(), _MOST_WORKERS, -(-num_files // self.batch_videos))
+            workers = choose_num_workers(-(-num_files // self.batch_videos))
         return LoaderOptions(
             num_workers=workers,
             prefetch_batches=2,
@@ -231,6 +231,11 @@ def _check_numbers(model: VideoMAEForVideoClassification, top_k: int, batch_vide
 
 def _error(where: str, came: str, expected: str) -> ConfigError:
     return ConfigError(where=where, came=came, expected=expected, todo="Change it and start again.")
+
+
+def choose_num_workers(num_batches: int) -> int:
+    """Take a decoding process for each processor, at most 16, and no more than there is work for."""
+    return min(_num_processors(), _MOST_WORKERS, num_batches)
 
 
 def _num_processors() -> int:

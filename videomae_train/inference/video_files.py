@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +17,40 @@ _LISTS = (*_TABLES, ".txt")
 
 
 class FoundVideos(NamedTuple):
-    """Video files, each once, in the order in which they were named.
+    """Video files, each once, in the order in which they were named; a `data.clip_stream.ClipSource`.
 
     Attributes:
         paths: The files; whether they are there and can be read shows when they are.
         notes: What was left out and why, for the reader.
+        keys: Each file's path inside what was named: the folder, the list's folder, or the folder of a file that was
+            named itself; of a file elsewhere the absolute path without the first slash. Two may be the same, of
+            files in different folders.
     """
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    @property
+    def num_videos(self) -> int:
+        """Files, numbered from 0."""
+        return len(self.paths)
+
+    def key(self, sample_id: int) -> str:
+        """Give a file's key."""
+        return self.keys[sample_id]
+
+    def shard(self, sample_id: int) -> str:
+        """No shard holds a file."""
+        return ""
+
+    def where(self, sample_id: int) -> str:
+        """Give a file's path."""
+        return str(self.paths[sample_id])
+
+    def content(self, sample_id: int) -> Path:
+        """Give the file."""
+        return self.paths[sample_id]
 
 
 def find_videos(named: str | Path | Sequence[str | Path], standard_input: Iterable[str] = ()) -> FoundVideos:
@@ -39,22 +65,39 @@ def find_videos(named: str | Path | Sequence[str | Path], standard_input: Iterab
     Raises:
         ConfigError: A list cannot be read, a folder holds no video, or nothing was found at all.
     """
-    paths: list[Path] = []
+    keys: dict[Path, str] = {}
     notes: list[str] = []
+    repeated = 0
     for name in [named] if isinstance(named, str | Path) else named:
-        if str(name) == STANDARD_INPUT:
-            paths.extend(_paths(standard_input, Path()))
-        elif Path(name).is_dir():
-            videos, remarks = sources.find_videos(Path(name))
-            paths.extend(videos)
-            notes.extend(f"{name}: {remark}" for remark in remarks)
-        else:
-            paths.extend(_read_list(Path(name)) if Path(name).suffix.lower() in _LISTS else [Path(name)])
-    if not paths:
+        root, paths, remarks = _meant(name, standard_input)
+        repeated += len(paths)
+        for path in paths:
+            keys.setdefault(path, _key(path, root))
+        notes.extend(f"{name}: {remark}" for remark in remarks)
+    if not keys:
         raise _nothing(", ".join(map(str, named)) if not isinstance(named, str | Path) else str(named))
-    once = tuple(dict.fromkeys(paths))
-    repeated = len(paths) - len(once)
-    return FoundVideos(once, (*notes, *([f"{repeated} repeated paths were left out"] if repeated else [])))
+    repeated -= len(keys)
+    notes.extend([f"{repeated} repeated paths were left out"] if repeated else [])
+    return FoundVideos(tuple(keys), tuple(notes), tuple(keys.values()))
+
+
+def _meant(name: str | Path, standard_input: Iterable[str]) -> tuple[Path, list[Path], list[str]]:
+    """List the files of one name, with the folder that their keys are relative to, and remarks."""
+    path = Path(name)
+    if str(name) == STANDARD_INPUT:
+        return Path(), _paths(standard_input, Path()), []
+    if path.is_dir():
+        return path, *sources.find_videos(path)
+    if path.suffix.lower() in _LISTS:
+        return path.parent, _read_list(path), []
+    return path.parent, [path], []
+
+
+def _key(path: Path, root: Path) -> str:
+    """Name a file within a folder; one that is elsewhere by its absolute path."""
+    path, root = (Path(os.path.abspath(each)) for each in (path, root))  # links stay, ".." goes
+    inside = path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor)
+    return inside.as_posix()
 
 
 def _read_list(file: Path) -> list[Path]:

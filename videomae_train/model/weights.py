@@ -8,9 +8,12 @@ from videomae_train.model.audit import WeightsReport
 from videomae_train.model.classifier import VideoMAEForVideoClassification
 from videomae_train.model.config import VideoMAEConfig
 from videomae_train.model.config_json import CLASSIFICATION, PRETRAINING, config_to_json
+from videomae_train.model.encoder_model import VideoMAEModel
 from videomae_train.model.placing import (
     classifier_config,
+    encoder_config,
     place_classifier,
+    place_encoder,
     place_exactly,
     pretraining_config,
     warn_of_suspicions,
@@ -64,6 +67,28 @@ def load_classifier(source: str | Path) -> VideoMAEForVideoClassification:
         CheckpointError: The weights are incomplete or damaged, or of another model.
     """
     return VideoMAEForVideoClassification.from_pretrained(source)
+
+
+def load_encoder(source: str | Path) -> VideoMAEModel | VideoMAEForVideoClassification:
+    """Load what features are taken from: a classifier as it is, of any other weights the encoder alone.
+
+    Args:
+        source: Weights of any kind; see `sources.open_source`.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        CheckpointError: The weights are missing, damaged or incomplete.
+    """
+    opened = open_source(source)
+    if opened.architecture == CLASSIFICATION:
+        model = VideoMAEForVideoClassification(opened.config)
+        warn_of_suspicions(place_exactly(model, opened, CLASSIFICATION))
+        return model.eval()
+    model = VideoMAEModel(encoder_config(opened))
+    warn_of_suspicions(place_encoder(model, opened))
+    return model.eval()
 
 
 def pretraining_from_pretrained(
