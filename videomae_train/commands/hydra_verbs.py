@@ -26,6 +26,7 @@ from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.reconstruct import reconstruct
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
+from videomae_train.config.validation import BEST_WEIGHTS
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.requeue import requeue_after
@@ -126,13 +127,21 @@ def _say_trained(run: Path, outcome: TrainOutcome) -> None:
     if outcome.was_finished:
         _say(f"This run is finished: {outcome.steps} steps. Nothing was done.", f"Weights: {outcome.weights}")
         return
-    loss = f", loss {outcome.latest['train/loss']:.4f}" if outcome.latest else ""
+    loss = f", loss {outcome.latest['train/loss']:.4f}" if "train/loss" in outcome.latest else ""
     mean = f" (predicting the mean: {outcome.baselines['predict_mean']:.4f})" if outcome.baselines else ""
     _say(
         f"{outcome.steps} steps in {outcome.seconds:.0f} s{loss}{mean}",
         f"Weights: {outcome.weights}",
+        *_best_line(run, outcome),
         f"Run: {run}",
     )
+
+
+def _best_line(run: Path, outcome: TrainOutcome) -> list[str]:
+    if "val/best_top1" not in outcome.latest:
+        return []
+    top1, step = outcome.latest["val/best_top1"], outcome.latest["val/best_step"]
+    return [f"Best in validation: {run / BEST_WEIGHTS} (top-1 {top1:.4f} at step {step:.0f})"]
 
 
 @rank_zero_only

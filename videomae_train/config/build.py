@@ -73,6 +73,8 @@ def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
         global_batch=config.optim.global_batch,
         micro_batch=initial_micro_batch(config),
         passed_by=PassedBy(config.run / PASSED_BY),
+        val_clips=config.validation.num_clips,
+        val_crops=config.validation.num_crops,
     )
 
 

@@ -19,6 +19,7 @@ from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
 from videomae_train.config.recipe import RunRecord, check_unchanged, read_record, record_run
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.config.validation import finetune_validation
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.evaluation.ranks import Ranks
 from videomae_train.evaluation.scoring import Accuracy, VideoScores, measure_accuracy, score_videos
@@ -83,7 +84,10 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
         card = classifier_card(
             config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
         )
-        watchers = [watching.finetune_alarms(config)]
+        watchers = [
+            watching.finetune_alarms(config),
+            *finetune_validation(config, data, model, plan, stop),
+        ]
         return _fit(config, model, module, data, stop, {}, watchers, title="finetune", card=card)
 
 
@@ -171,7 +175,11 @@ def _fit(
     with _naming_disk_failures(config.run):
         trainer.fit(module, data, ckpt_path=_resumed_from(config))
     outcome = TrainOutcome(
-        config.run / "weights", module.step, time.perf_counter() - began, dict(module.latest), baselines
+        config.run / "weights",
+        module.step,
+        time.perf_counter() - began,
+        {**module.latest, **module.validation},
+        baselines,
     )
     if saving.stopped_by is not None:
         return replace(outcome, preempted_by=saving.stopped_by)
