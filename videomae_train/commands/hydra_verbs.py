@@ -12,11 +12,13 @@ from pydantic import BaseModel
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
+from videomae_train.commands.evaluate import run_evaluate, run_evaluate_splits
 from videomae_train.config import verbs
 from videomae_train.config.loader import (
     compose_config,
     load_config,
     names_only_a_run,
+    resolve_config,
     run_composed,
     run_folder,
     task_overrides,
@@ -26,6 +28,7 @@ from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.reconstruct import reconstruct
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
+from videomae_train.config.splits import quote_places, split_configs
 from videomae_train.config.validation import BEST_WEIGHTS
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.preemption import exit_code_after
@@ -42,6 +45,7 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
         ConfigError: The request was wrong.
         VideoMAETrainError: The run failed.
     """
+    arguments = quote_places(arguments)
     if not any(argument.startswith("-") for argument in arguments):
         compose_config(verb, arguments)  # raises what Hydra's own command line would print less clearly
     # A run that is gone on with by its folder alone keeps the .hydra folder of its own command.
@@ -63,19 +67,13 @@ def _finetune(mapping: DictConfig) -> None:
 
 
 def _evaluate(mapping: DictConfig) -> None:
-    config = _load("evaluate", mapping, EvaluateConfig)
-    accuracy = verbs.evaluate(config)
-    if accuracy is None:  # another rank says it
-        return
-    top5 = "" if accuracy.top5 is None else f" · top-5 {accuracy.top5:.4f}"
-    low, high = accuracy.top1_interval
-    _say(
-        f"top-1 {accuracy.top1:.4f} (95 % interval {low:.4f} to {high:.4f}){top5}"
-        f" · mean class accuracy {accuracy.mean_class:.4f}"
-        f" · on {accuracy.num_scored} of {accuracy.num_videos} videos,"
-        f" {config.data.num_clips} x {config.data.num_crops} views",
-        f"Scores and figures: {config.run}",
-    )
+    mapping.run = str(run_folder())
+    values = resolve_config("evaluate", mapping)
+    configs = split_configs(values)
+    if configs is None:
+        run_evaluate(validate_config("evaluate", values, EvaluateConfig))
+    else:
+        run_evaluate_splits(configs, run_folder())
 
 
 def _reconstruct(mapping: DictConfig) -> None:

@@ -230,10 +230,17 @@ class FinetuneConfig(TrainingConfig):
 
 
 class EvaluateConfig(Frozen):
-    """`videomae evaluate`."""
+    """`videomae evaluate`, of one split.
+
+    Attributes:
+        splits: Nothing: `splits.split_configs` makes one configuration for each of several.
+        card: Add the score to the card of a weights folder that a fine-tuning here made; others are never touched.
+    """
 
     run: Path
     weights: Path
+    splits: None
+    card: bool
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: PositiveInt
     num_nodes: PositiveInt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -26,6 +27,8 @@ class Ranks:
     """
 
     def __init__(self, device: torch.device, *, devices: int, num_nodes: int) -> None:
+        # Who starts the ranks is for the caller to know.
+        warnings.filterwarnings("ignore", message=".*The `srun` command is available")
         single = devices * num_nodes == 1
         strategy = SingleDeviceStrategy(device) if single else DDPStrategy(timeout=_PATIENCE)
         accelerator = "cpu" if device.type == "cpu" else "cuda"
