@@ -117,9 +117,9 @@ def evaluate(
         None on ranks other than the first.
 
     Raises:
-        ConfigError: The classes of model and data differ, or nothing is selected.
+        ConfigError: The classes of model and data differ, nothing is selected, or, after the scores are written, the
+            card cannot be.
         VideoMAETrainError: Nothing could be scored.
-        OSError: The card cannot be written; everything else is.
     """
     ranks = ranks or start_ranks(config)
     model = load_classifier(config.weights)
@@ -205,17 +205,24 @@ def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoSc
     build.save_scores(config, dataset, scores, accuracy, further)
     card = None
     if config.card and folder is not None and facts is not None:
-        name = Path(str(config.data.path)).name
-        remarks = weights.remarks(len(videos))
-        add_score(
-            folder,
-            CardScore(
-                name, selected, views, accuracy.top1, accuracy.top1_interval, accuracy.top5, accuracy.mean_class,
-                accuracy.num_scored, today, remarks,
-            ),
+        score = CardScore(
+            Path(str(config.data.path)).name, selected, views, accuracy.top1, accuracy.top1_interval, accuracy.top5,
+            accuracy.mean_class, accuracy.num_scored, today, weights.remarks(len(videos)),
         )  # fmt: skip
-        card = folder / "README.md"
+        card = _add_to_card(config, folder, score)
     return Evaluation(accuracy, weights, views, card)
+
+
+def _add_to_card(config: EvaluateConfig, folder: Path, score: CardScore) -> Path:
+    try:
+        return add_score(folder, score)
+    except OSError as error:
+        raise ConfigError(
+            where="card",
+            came=f"the model card in {folder} cannot be written: {error.strerror or error}",
+            expected="a weights folder that can be written",
+            todo=f"The scores are in {config.run}; card=false leaves the card as it is.",
+        ) from error
 
 
 def _view_options(config: EvaluateConfig) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
@@ -27,7 +28,7 @@ class Ranks:
     """
 
     def __init__(self, device: torch.device, *, devices: int, num_nodes: int) -> None:
-        # Who starts the ranks is for the caller to know.
+        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # how ranks find each other
         warnings.filterwarnings("ignore", message=".*The `srun` command is available")
         single = devices * num_nodes == 1
         strategy = SingleDeviceStrategy(device) if single else DDPStrategy(timeout=_PATIENCE)

@@ -168,8 +168,11 @@ def read_facts(folder: Path) -> WeightsFacts | None:
         raise _damaged(folder / CARD, error) from error
 
 
-def add_score(folder: Path, score: CardScore) -> None:
+def add_score(folder: Path, score: CardScore) -> Path:
     """Put a score on the card of a weights folder that has facts, in the place of one by the same conditions.
+
+    Returns:
+        The card's file.
 
     Raises:
         CheckpointError: The card is damaged, or its marks around the scores are gone.
@@ -183,7 +186,7 @@ def add_score(folder: Path, score: CardScore) -> None:
     kept = [result for result in data.eval_results or [] if _conditions(result) != _conditions_of(score)]
     data.eval_results = [*kept, *_results(score)]
     data.model_name = data.model_name or data.to_dict()[_FACTS]["name"]
-    text = ModelCard(file.read_text(), ignore_metadata_errors=True).text
+    text = ModelCard(file.read_text("utf-8"), ignore_metadata_errors=True).text
     before, begin, rest = text.partition(_SCORES_BEGIN)
     _, end, after = rest.partition(_SCORES_END)
     if not begin or not end:
@@ -191,6 +194,7 @@ def add_score(folder: Path, score: CardScore) -> None:
     table = _table(data.eval_results)
     body = f"{before}{begin}\n{table}\n{end}{after}"
     replace_file(file, f"---\n{data.to_yaml()}\n---\n{body}".encode())
+    return file
 
 
 def _read_data(file: Path) -> ModelCardData | None:
@@ -198,7 +202,7 @@ def _read_data(file: Path) -> ModelCardData | None:
     from yaml import YAMLError
 
     try:
-        data = ModelCard(file.read_text()).data
+        data = ModelCard(file.read_text("utf-8")).data
     except FileNotFoundError:
         return None
     except (ValueError, YAMLError) as error:

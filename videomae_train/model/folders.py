@@ -40,12 +40,14 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def replace_file(file: Path, contents: bytes) -> None:
-    """Write a file anew; killed at any moment, the old one or the new one is there whole.
+    """Write a file of a folder anew; killed at any moment, the old one or the new one is there whole.
+
+    What is unfinished lies beside the folder, which never holds anything foreign.
 
     Raises:
         OSError: It cannot be written; the old one is left as it was.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent.parent)
     try:
         with open(descriptor, "wb") as unfinished:
             unfinished.write(contents)
