@@ -116,13 +116,13 @@ def test_optimizer_state__layer_decay_does_not_matter(caplog: pytest.LogCaptureF
     assert not caplog.records, "timm has nothing to remark"
 
 
-@pytest.mark.parametrize("averaged", [False, True])
-def test_sums__weights_gradients_moments_average_clips_activations(averaged: bool) -> None:
+@pytest.mark.parametrize(("averaged", "best"), [(False, False), (True, False), (True, True)])
+def test_sums__weights_gradients_moments_average_clips_activations(averaged: bool, best: bool) -> None:
     memory = memory_of_rank(PassCost(1000, 0, 500), state_per_weight=2.0, averaged=averaged, clip_bytes=30)
     assert memory.total == 4 * 1000 * (1 + 1 + 2 + averaged) + 500 + 30
-    disk = disk_of_run(1000, state_per_weight=2.0, averaged=averaged, keep=2)
-    assert disk.checkpoint == 12_000 + 4_000 * averaged
-    assert disk.total == 3 * disk.checkpoint + 4_000
+    disk = disk_of_run(1000, state_per_weight=2.0, averaged=averaged, keep=2, best=best)
+    assert disk.checkpoint == 12_000 + 4_000 * averaged + 4_000 * best
+    assert disk.total == 3 * disk.checkpoint + 4_000 * (1 + best)
 
 
 def test_device__has_a_rate() -> None:

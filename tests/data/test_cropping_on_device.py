@@ -80,12 +80,6 @@ def test_finetune__same_batches(mixed_sizes: Path, randaugment: str | None, resa
         assert one.erase_boxes.shape == (8, 4)
 
 
-def test_finetune__validation_batches_pass_as_they_are(mixed_sizes: Path) -> None:
-    module = finetune_module(mixed_sizes, crop_on="device")
-    batch = next(iter(module.val_dataloader()))
-    assert module.on_after_batch_transfer(batch, 0) is batch
-
-
 @pytest.mark.parametrize(
     ("windows", "stride", "middle"),
     [

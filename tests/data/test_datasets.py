@@ -28,7 +28,7 @@ from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.order import EpochOrder
 from videomae_train.data.views import SampleKey
 from videomae_train.errors import ConfigError, TrainingError
-from videomae_train.types import PatchGrid
+from videomae_train.types import Fault, PatchGrid
 
 
 def order_of(selection: Selection, seed: int = 0) -> EpochOrder:
@@ -256,3 +256,13 @@ def test_evaluation__refuses_contradictory_views(packed_folder: Path) -> None:
     selection = PackedDataset.open(packed_folder).select()
     with pytest.raises(ConfigError, match="2 clips with windows=middle_dense"):
         EvaluationDataset(selection, evaluation_options(packed_folder, windows="middle_dense"))
+
+
+def test_evaluation__takes_what_ended_the_run_for_unreadable(packed: PackedDataset) -> None:
+    selection = packed.select("split/test")
+    row = int(selection.sample_ids[1])
+    fault = Fault(packed.key(row), packed.shard(row), row, -1, "crashed", "x")
+    dataset = EvaluationDataset(selection, evaluation_options(packed.folder), passed_by={row: fault})
+    assert [len(dataset[place].clips) for place in range(3)] == [1, 0, 1]
+    (met,) = dataset[1].faults
+    assert (met.cause, "it ended the run in validation" in met.detail) == ("crashed", True)

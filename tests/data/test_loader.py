@@ -173,7 +173,7 @@ def test_finetune__the_seed_of_few_labels_is_its_own(packed_folder: Path) -> Non
 
 def test_finetune__validation_is_whole_and_the_same_each_time(packed_folder: Path) -> None:
     module = finetune_module(packed_folder)
-    first, second = (list(module.val_dataloader()) for _ in range(2))
+    first, second = (list(module.validation_loader()) for _ in range(2))
     assert [len(batch.clips) for batch in first] == [4, 2]
     for one, two in zip(first, second, strict=True):
         assert one.clips.shape[1:] == (1, 4, 3, 32, 32)

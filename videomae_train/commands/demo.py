@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from videomae_train.commands.demo_report import DemoResult, Trained, write_demo_report
 from videomae_train.commands.pack import pack_with_progress
 from videomae_train.config import verbs
+from videomae_train.config.evaluate import evaluate
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
@@ -177,7 +178,7 @@ def _classify(
         )
     )
     _stop_if_asked(outcome)
-    accuracy = verbs.evaluate(
+    evaluation = evaluate(
         configured(
             "evaluate",
             EvaluateConfig,
@@ -191,8 +192,8 @@ def _classify(
             "loader.num_workers=1",
         )
     )
-    assert accuracy is not None, "there is one rank"
-    return Trained(name, outcome, accuracy)
+    assert evaluation is not None, "there is one rank"
+    return Trained(name, outcome, evaluation.accuracy)
 
 
 def configured(verb: str, schema: type[Schema], *overrides: str) -> Schema:

@@ -12,11 +12,13 @@ from pydantic import BaseModel
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
+from videomae_train.commands.evaluate import run_evaluate, run_evaluate_splits
 from videomae_train.config import verbs
 from videomae_train.config.loader import (
     compose_config,
     load_config,
     names_only_a_run,
+    resolve_config,
     run_composed,
     run_folder,
     task_overrides,
@@ -26,6 +28,8 @@ from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.reconstruct import reconstruct
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
+from videomae_train.config.splits import quote_places, split_configs
+from videomae_train.config.validation import BEST_WEIGHTS
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.requeue import requeue_after
@@ -41,6 +45,7 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
         ConfigError: The request was wrong.
         VideoMAETrainError: The run failed.
     """
+    arguments = quote_places(arguments)
     if not any(argument.startswith("-") for argument in arguments):
         compose_config(verb, arguments)  # raises what Hydra's own command line would print less clearly
     # A run that is gone on with by its folder alone keeps the .hydra folder of its own command.
@@ -62,19 +67,13 @@ def _finetune(mapping: DictConfig) -> None:
 
 
 def _evaluate(mapping: DictConfig) -> None:
-    config = _load("evaluate", mapping, EvaluateConfig)
-    accuracy = verbs.evaluate(config)
-    if accuracy is None:  # another rank says it
-        return
-    top5 = "" if accuracy.top5 is None else f" · top-5 {accuracy.top5:.4f}"
-    low, high = accuracy.top1_interval
-    _say(
-        f"top-1 {accuracy.top1:.4f} (95 % interval {low:.4f} to {high:.4f}){top5}"
-        f" · mean class accuracy {accuracy.mean_class:.4f}"
-        f" · on {accuracy.num_scored} of {accuracy.num_videos} videos,"
-        f" {config.data.num_clips} x {config.data.num_crops} views",
-        f"Scores and figures: {config.run}",
-    )
+    mapping.run = str(run_folder())
+    values = resolve_config("evaluate", mapping)
+    configs = split_configs(values)
+    if configs is None:
+        run_evaluate(validate_config("evaluate", values, EvaluateConfig))
+    else:
+        run_evaluate_splits(configs, run_folder())
 
 
 def _reconstruct(mapping: DictConfig) -> None:
@@ -126,13 +125,21 @@ def _say_trained(run: Path, outcome: TrainOutcome) -> None:
     if outcome.was_finished:
         _say(f"This run is finished: {outcome.steps} steps. Nothing was done.", f"Weights: {outcome.weights}")
         return
-    loss = f", loss {outcome.latest['train/loss']:.4f}" if outcome.latest else ""
+    loss = f", loss {outcome.latest['train/loss']:.4f}" if "train/loss" in outcome.latest else ""
     mean = f" (predicting the mean: {outcome.baselines['predict_mean']:.4f})" if outcome.baselines else ""
     _say(
         f"{outcome.steps} steps in {outcome.seconds:.0f} s{loss}{mean}",
         f"Weights: {outcome.weights}",
+        *_best_line(run, outcome),
         f"Run: {run}",
     )
+
+
+def _best_line(run: Path, outcome: TrainOutcome) -> list[str]:
+    if "val/best_top1" not in outcome.latest:
+        return []
+    top1, step = outcome.latest["val/best_top1"], outcome.latest["val/best_step"]
+    return [f"Best in validation: {run / BEST_WEIGHTS} (top-1 {top1:.4f} at step {step:.0f})"]
 
 
 @rank_zero_only

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 
@@ -16,7 +15,7 @@ from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, Pretrai
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.loader import BatchLoader, evaluation_loader
+from videomae_train.data.layout import write_json
 from videomae_train.data.options import LoaderOptions
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.errors import ConfigError
@@ -55,7 +54,7 @@ def pretrain_data(config: PretrainConfig) -> PretrainDataModule:
     config.masking.counts(config.model.grid)
     return PretrainDataModule(
         config.data,
-        _loader(config.loader, config.trainer.accelerator),
+        loader_options(config.loader, config.trainer.accelerator),
         mask_sampler=config.masking.build(),
         decode_sampler=config.masking.decode.build(),
         grid=config.model.grid,
@@ -70,15 +69,17 @@ def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
     """Open the labelled packed set."""
     return FinetuneDataModule(
         config.data,
-        _loader(config.loader, config.trainer.accelerator),
+        loader_options(config.loader, config.trainer.accelerator),
         seed=config.seed,
         global_batch=config.optim.global_batch,
         micro_batch=initial_micro_batch(config),
         passed_by=PassedBy(config.run / PASSED_BY),
+        val_clips=config.validation.num_clips,
+        val_crops=config.validation.num_crops,
     )
 
 
-def _loader(options: LoaderOptions, accelerator: str) -> LoaderOptions:
+def loader_options(options: LoaderOptions, accelerator: str) -> LoaderOptions:
     """Settle what depends on where the run computes."""
     if options.pin_memory != "auto":
         return options
@@ -212,17 +213,15 @@ def measure_baselines(data: PretrainDataModule, model: VideoMAEForPreTraining) -
     return baseline_losses(model.config, model.target, batch.clips, batch.visible_idx, batch.hidden_idx)
 
 
-def evaluation(config: EvaluateConfig, model: VideoMAEConfig, *, rank: int, world: int) -> BatchLoader:
+def evaluation(config: EvaluateConfig, model: VideoMAEConfig, *, rank: int, world: int) -> EvaluationDataset:
     """Open a rank's share of the videos to score, after comparing the model's classes with the data's.
 
     Raises:
-        ConfigError: The classes differ.
+        ConfigError: The classes differ, or there is no such selection.
     """
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
     _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
-    videos = EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
-    loader = _loader(config.loader, config.accelerator)
-    return evaluation_loader(videos, loader, batch_videos=config.batch_videos)
+    return EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
 
 
 def _check_classes(of_model: tuple[str, ...], dataset: PackedDataset) -> None:
@@ -247,9 +246,23 @@ def _shortened(names: tuple[str, ...]) -> str:
     return (", ".join(names[:5]) or "none") + (f" ... ({len(names)})" if len(names) > 5 else "")
 
 
-def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy) -> None:
-    """Write scores.npz (keys, ids, labels, probabilities, classes) and metrics.json into the run's folder."""
-    dataset = PackedDataset.open(config.data.path)
+def save_scores(
+    config: EvaluateConfig,
+    dataset: PackedDataset,
+    scores: VideoScores,
+    accuracy: Accuracy,
+    further: Mapping[str, object],
+) -> None:
+    """Write scores.npz (keys, ids, labels, probabilities, classes) and metrics.json into the run's folder.
+
+    Args:
+        config: What was scored and how.
+        dataset: The set of the videos.
+        scores: Of each.
+        accuracy: Of all.
+        further: Values for metrics.json beside these.
+    """
+    config.run.mkdir(parents=True, exist_ok=True)
     matrix = confusion_matrix(scores)
     np.savez_compressed(
         config.run / "scores.npz",
@@ -265,12 +278,13 @@ def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy)
         "selection": config.data.selection,
         "views": f"{config.data.num_clips} x {config.data.num_crops}",
         **asdict(accuracy),
+        **further,
         "classes": [asdict(score) for score in class_scores(matrix, dataset.classes)],
         "most_confused": [asdict(pair) for pair in most_confused(matrix, dataset.classes)],
         "confusion_matrix": matrix.tolist(),
         "faults": [fault._asdict() for fault in scores.faults],
     }
-    (config.run / "metrics.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(config.run / "metrics.json", record, indent=1)
 
 
 def pick_device(accelerator: str) -> torch.device:

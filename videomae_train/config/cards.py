@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.metadata import version
+from typing import NamedTuple
 
 import yaml
 
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.model.cards import Videos, WeightsFacts, new_card
 from videomae_train.training.plan import StepPlan
-
-_HEAD = """---
-library_name: transformers
-tags: [video, videomae]
----
-"""
+from videomae_train.training.validating import Best
 
 
 def pretraining_card(config: PretrainConfig, plan: StepPlan, *, num_videos: int, fingerprint: str) -> str:
@@ -29,18 +25,64 @@ def pretraining_card(config: PretrainConfig, plan: StepPlan, *, num_videos: int,
         ),
         **_common_rows(config, plan, num_videos, fingerprint),
     }
-    return _card("VideoMAE, pretrained", rows, config.settings())
+    return new_card(
+        "VideoMAE, pretrained",
+        rows=rows,
+        settings=_listing(config),
+        name=config.run.name,
+        started_from=None if config.init is None else str(config.init),
+        facts=None,
+    )
 
 
-def classifier_card(config: FinetuneConfig, plan: StepPlan, *, num_videos: int, fingerprint: str) -> str:
-    """Write the card of a classifier, Markdown; scores come from `videomae evaluate` and stand in its folder."""
+def classifier_card(
+    config: FinetuneConfig, plan: StepPlan, *, num_videos: int, fingerprint: str, best: BestOf | None = None
+) -> str:
+    """Write the card of a classifier, Markdown, without scores, which `videomae evaluate` adds.
+
+    Args:
+        config: The run's.
+        plan: The run's.
+        num_videos: It trained on.
+        fingerprint: Of these.
+        best: Why the weights are not the last step's; None if they are.
+    """
+    data = config.data
+    facts = WeightsFacts(
+        step=plan.total_steps if best is None else best.score.step,
+        total_steps=plan.total_steps,
+        ema_decay=config.optim.ema_decay,
+        trained_on=Videos(data.selection, fingerprint, num_videos, data.per_class, data.per_class_seed),
+        chosen_on=None if best is None else best.videos,
+        chosen_by=None if best is None else best.views,
+        chosen_top1=None if best is None else best.score.top1,
+    )
+    few = f", {data.per_class} of each class (seed {data.per_class_seed})" if data.per_class else ""
     rows = {
         "task": "action classification",
         "started from": f"`{config.weights}`" if config.weights else "random weights",
-        "selection": config.data.selection,
+        "trained on": f"{data.selection}{few}",
         **_common_rows(config, plan, num_videos, fingerprint),
+        "optimizer steps": f"{facts.step}{'' if best is None else f', on a schedule of {plan.total_steps},'}"
+        f" of {_per_step(config, plan)}",
+        "weights": facts.words,
     }
-    return _card("VideoMAE, classifier", rows, config.settings())
+    return new_card(
+        "VideoMAE, classifier",
+        rows=rows,
+        settings=_listing(config),
+        name=config.run.name,
+        started_from=None if config.weights is None else str(config.weights),
+        facts=facts,
+    )
+
+
+class BestOf(NamedTuple):
+    """The highest of a run's validation scores: of which videos, by which views, in words."""
+
+    score: Best
+    videos: Videos
+    views: str
 
 
 def _common_rows(
@@ -48,12 +90,16 @@ def _common_rows(
 ) -> dict[str, str]:
     return {
         "videos": f"{num_videos}, fingerprint `{fingerprint}`",
-        "optimizer steps": f"{plan.total_steps} of {plan.global_batch} videos x {config.data.views} view(s)",
+        "optimizer steps": f"{plan.total_steps} of {_per_step(config, plan)}",
         "peak learning rate": f"{plan.schedule.peak:.3g}, {plan.schedule.warmup_steps} steps of warm-up",
         "weights": _which_weights(config.optim.ema_decay, plan),
         "seed": str(config.seed),
         "made with": f"videomae-train {version('videomae-train')}, torch {version('torch')}",
     }
+
+
+def _per_step(config: PretrainConfig | FinetuneConfig, plan: StepPlan) -> str:
+    return f"{plan.global_batch} videos x {config.data.views} view(s)"
 
 
 def _which_weights(ema_decay: float | None, plan: StepPlan) -> str:
@@ -63,7 +109,5 @@ def _which_weights(ema_decay: float | None, plan: StepPlan) -> str:
     return f"exponential moving average over optimizer steps, decay {ema_decay}; the last step's own: {last} of the run"
 
 
-def _card(title: str, rows: Mapping[str, str], settings: Mapping[str, object]) -> str:
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    listing = yaml.safe_dump(dict(settings), sort_keys=False)
-    return f"{_HEAD}\n# {title}\n\n| | |\n|---|---|\n{table}\n\n## Configuration\n\n```yaml\n{listing}```\n"
+def _listing(config: PretrainConfig | FinetuneConfig) -> str:
+    return yaml.safe_dump(config.settings(), sort_keys=False)

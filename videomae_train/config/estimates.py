@@ -188,9 +188,10 @@ class Disk:
     """Bytes that a run leaves.
 
     Attributes:
-        checkpoint: One checkpoint: weights, optimiser state and, where it is kept, the weights' average.
+        checkpoint: One checkpoint: weights, optimiser state and, where they are kept, the weights' average and the
+            best weights.
         checkpoints: All that are kept, and the one being written beside them.
-        weights: The weights folder at the end.
+        weights: The weights folder at the end, and that of the best weights.
     """
 
     checkpoint: int
@@ -203,8 +204,8 @@ class Disk:
         return self.checkpoints + self.weights
 
 
-def disk_of_run(parameters: int, *, state_per_weight: float, averaged: bool, keep: int) -> Disk:
-    """Add up a run's files."""
+def disk_of_run(parameters: int, *, state_per_weight: float, averaged: bool, keep: int, best: bool) -> Disk:
+    """Add up a run's files; `best` says whether it validates and keeps the best weights."""
     weights = parameters * _FLOAT_BYTES
-    checkpoint = int(weights * (1 + averaged + state_per_weight))
-    return Disk(checkpoint, checkpoint * (keep + 1), weights)
+    checkpoint = int(weights * (1 + averaged + best + state_per_weight))
+    return Disk(checkpoint, checkpoint * (keep + 1), weights * (1 + best))

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -102,6 +102,15 @@ def load_config(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
     Raises:
         ConfigError: Values are missing, of the wrong type or out of range, or keys are unknown; all are listed.
     """
+    return validate_config(verb, resolve_config(verb, mapping), schema)
+
+
+def resolve_config(verb: str, mapping: DictConfig) -> dict[str, Any]:
+    """Resolve a composed configuration to plain values.
+
+    Raises:
+        ConfigError: Values are missing, or interpolations do not resolve.
+    """
     missing = sorted(OmegaConf.missing_keys(mapping))
     if missing:
         raise ConfigError(
@@ -111,7 +120,7 @@ def load_config(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
             todo=f"Add {' '.join(f'{key}=...' for key in missing)} to the command.",
         )
     try:
-        values = OmegaConf.to_container(mapping, resolve=True)
+        return cast("dict[str, Any]", OmegaConf.to_container(mapping, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError(
             where=f"videomae {verb}",
@@ -119,7 +128,6 @@ def load_config(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
             expected="interpolations that resolve",
             todo="Check the ${...} of your YAML files.",
         ) from None
-    return validate_config(verb, values, schema)
 
 
 def validate_config(verb: str, values: Any, schema: type[Schema]) -> Schema:

@@ -21,7 +21,8 @@ class TrainOutcome:
         weights: The weights folder; not written, or an older one, where `preempted_by` names a signal.
         steps: Optimizer steps of the run, over all attempts.
         seconds: Wall-clock seconds of this attempt.
-        latest: The last report: train/loss and its companions; empty where this attempt had nothing left to do.
+        latest: The last report: train/loss and its companions, and with validation val/top1 and its companions,
+            val/best_top1 and val/best_step; empty where this attempt had nothing left to do.
         baselines: Losses that need no model, for pretraining: predict_mean, copy_nearest.
         preempted_by: Name of the signal that stopped the run before its end, such as SIGUSR1; its newest checkpoint is
             of the last step.

@@ -30,7 +30,7 @@ class Kind(Enum):
 KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("run", "resume", "allow_changes", "max_fault_ratio"), Kind.MACHINE),
     **dict.fromkeys(("trainer", "loader", "logger", "watch", "data.path", "data.sets.*.path"), Kind.MACHINE),
-    **dict.fromkeys(("optim", "masking", "data", "mix"), Kind.RECIPE),
+    **dict.fromkeys(("optim", "masking", "data", "mix", "validation"), Kind.RECIPE),
     **dict.fromkeys(("seed", "model", "init", "weights", "head"), Kind.FIXED),
     # An optimiser's constants lie in its state, from where a resumed run takes them.
     **dict.fromkeys(("optim.name", "optim.betas", "optim.eps", "optim.weight_decay"), Kind.FIXED),

@@ -93,6 +93,7 @@ def estimate_cost(config: Config, plan: StepPlan, num_classes: int) -> Cost:
             state_per_weight=state,
             averaged=averaged,
             keep=config.trainer.keep_checkpoints,
+            best=isinstance(config, FinetuneConfig) and config.data.val_selection is not None,
         ),
         device,
         None if device is None else _seconds(flops, device, config),

@@ -45,6 +45,7 @@ from videomae_train.model import VideoMAEConfig, read_config
 from videomae_train.training.tasks import MixOptions
 from videomae_train.training.trainer import TrainerOptions, WandbOptions
 from videomae_train.training.updating import UpdateOptions
+from videomae_train.training.validating import ValidationOptions
 from videomae_train.types import PatchGrid
 
 # pydantic validates plain dataclasses too, but lets unknown keys pass unless the class says otherwise. Said here, the
@@ -61,6 +62,7 @@ for _component in (
     TrainerOptions,
     WandbOptions,
     MixOptions,
+    ValidationOptions,
 ):
     setattr(_component, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
 
@@ -198,6 +200,7 @@ class FinetuneConfig(TrainingConfig):
     head: HeadConfig
     mix: MixOptions
     data: FinetuneDataOptions
+    validation: ValidationOptions
     watch: FinetuneWatchConfig
 
     @model_validator(mode="before")
@@ -227,10 +230,17 @@ class FinetuneConfig(TrainingConfig):
 
 
 class EvaluateConfig(Frozen):
-    """`videomae evaluate`."""
+    """`videomae evaluate`, of one split.
+
+    Attributes:
+        splits: Nothing: `splits.split_configs` makes one configuration for each of several.
+        card: Add the score to the card of a weights folder that a fine-tuning here made; others are never touched.
+    """
 
     run: Path
     weights: Path
+    splits: None
+    card: bool
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: PositiveInt
     num_nodes: PositiveInt

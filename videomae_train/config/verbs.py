@@ -19,11 +19,10 @@ from videomae_train.config.cards import classifier_card, pretraining_card
 from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
 from videomae_train.config.recipe import RECORD, RunRecord, check_unchanged, read_record, record_run
-from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.config.validation import finetune_validation
 from videomae_train.errors import ConfigError, TrainingError
-from videomae_train.evaluation.ranks import Ranks
-from videomae_train.evaluation.scoring import Accuracy, VideoScores, measure_accuracy, score_videos
-from videomae_train.model import WeightsReport, load_classifier, save_weights_folder
+from videomae_train.model import WeightsReport, save_weights_folder
 from videomae_train.training.checkpoint_files import newest_checkpoint, step_of, tidy_checkpoints
 from videomae_train.training.checkpoints import StepCheckpoint
 from videomae_train.training.folder_lock import FolderLock
@@ -85,37 +84,12 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
         card = classifier_card(
             config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
         )
-        watchers = [watching.finetune_alarms(config)]
+        watchers = [
+            watching.finetune_alarms(config),
+            *finetune_validation(config, data, model, plan, stop),
+        ]
         saving = build.saving(config, stop, lock.check)
         return _fit(config, model, module, data, saving, {}, watchers, title="finetune", card=card)
-
-
-def evaluate(config: EvaluateConfig) -> Accuracy | None:
-    """Score a fine-tuned classifier and write scores.npz and metrics.json.
-
-    Returns:
-        None on ranks other than the first.
-
-    Raises:
-        ConfigError: The classes of model and data differ, or nothing is selected.
-        VideoMAETrainError: Nothing could be scored.
-    """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    ranks = Ranks(build.pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
-    model = load_classifier(config.weights)
-
-    def one_rank(rank: int, world: int, device: torch.device) -> VideoScores:
-        batches = build.evaluation(config, model.config, rank=rank, world=world)
-        return score_videos(model.to(device), batches, device)
-
-    scores = ranks.score(one_rank)
-    if scores is None:
-        return None
-    accuracy = measure_accuracy(scores)
-    config.run.mkdir(parents=True, exist_ok=True)
-    build.save_scores(config, scores, accuracy)
-    return accuracy
 
 
 @contextmanager
@@ -189,7 +163,11 @@ def _fit(
         trainer.fit(module, data, ckpt_path=_resumed_from(config))
         attempt.stopped_by = saving.stopped_by
     outcome = TrainOutcome(
-        config.run / "weights", module.step, time.perf_counter() - began, dict(module.latest), baselines
+        config.run / "weights",
+        module.step,
+        time.perf_counter() - began,
+        {**module.latest, **module.validation},
+        baselines,
     )
     if saving.stopped_by is not None:
         return replace(outcome, preempted_by=saving.stopped_by)

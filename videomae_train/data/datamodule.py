@@ -35,7 +35,7 @@ from videomae_train.data.options import (
 )
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.data.stream import TrainingStream
-from videomae_train.types import EvaluationBatch, LabeledBatch, PatchGrid, PretrainBatch
+from videomae_train.types import LabeledBatch, PatchGrid, PretrainBatch
 
 
 class PretrainDataModule(pl.LightningDataModule):
@@ -131,7 +131,7 @@ class PretrainDataModule(pl.LightningDataModule):
 
 
 class FinetuneDataModule(pl.LightningDataModule):
-    """Labelled clips for fine-tuning, and one deterministic view of each video for validation.
+    """Labelled clips for fine-tuning, and the same views of each video in every validation.
 
     Args:
         options: Videos and clips.
@@ -140,6 +140,8 @@ class FinetuneDataModule(pl.LightningDataModule):
         global_batch: Videos per step on all ranks.
         micro_batch: Videos per micro-batch on one rank; each gives `options.views` clips.
         passed_by: The run's list of videos that ended it; None keeps no list.
+        val_clips: Clips of each video in validation; one is from the middle (published), more are as in the test.
+        val_crops: Crops of each of them (published: 1).
 
     Raises:
         ConfigError: The data set is not there, unlabelled, or options contradict each other.
@@ -155,6 +157,8 @@ class FinetuneDataModule(pl.LightningDataModule):
         global_batch: int,
         micro_batch: int,
         passed_by: PassedBy | None = None,
+        val_clips: int = 1,
+        val_crops: int = 1,
     ) -> None:
         super().__init__()
         packed = PackedDataset.open(options.path, loader.storage)
@@ -162,7 +166,7 @@ class FinetuneDataModule(pl.LightningDataModule):
         self.selection = packed.select(
             options.selection, per_class=options.per_class, seed=options.per_class_seed
         )
-        self.val_selection = packed.select(options.val_selection)
+        self.val_selection = None if options.val_selection is None else packed.select(options.val_selection)
         self.stream = TrainingStream(
             self.selection,
             seed=seed,
@@ -177,7 +181,9 @@ class FinetuneDataModule(pl.LightningDataModule):
             passed_by=passed_by.read(self.selection) if passed_by else NOTHING,
         )
         self.options = options
-        self.val_options = _validation_options(options)
+        self.val_options = (
+            None if options.val_selection is None else validation_options(options, val_clips, val_crops)
+        )
         self.loader, self._passed_by = loader, passed_by
 
     def train_dataloader(self) -> BatchLoader:
@@ -190,17 +196,22 @@ class FinetuneDataModule(pl.LightningDataModule):
             self._passed_by,
         )
 
-    def on_after_batch_transfer(
-        self, batch: LabeledBatch | EvaluationBatch, dataloader_idx: int
-    ) -> LabeledBatch | EvaluationBatch:
+    def on_after_batch_transfer(self, batch: LabeledBatch, dataloader_idx: int) -> LabeledBatch:
         """Crop on the device what was not cropped before."""
         return finish_crops(batch, self.options.size, self.options.crop_resampling)
 
-    def val_dataloader(self) -> BatchLoader:
-        """Load this rank's share of the validation videos, one middle clip and centre crop of each."""
+    def validation_loader(self) -> BatchLoader:
+        """Load this rank's share of the validation videos; for one pass, with workers of its own."""
+        assert self.val_selection is not None
+        assert self.val_options is not None
         rank, world = _rank_and_world(self)
-        dataset = EvaluationDataset(self.val_selection, self.val_options, rank=rank, world=world)
-        return evaluation_loader(dataset, self.loader, batch_videos=self.stream.micro_batch)
+        passed_by = self._passed_by.read(self.val_selection) if self._passed_by else NOTHING
+        dataset = EvaluationDataset(
+            self.val_selection, self.val_options, rank=rank, world=world, passed_by=passed_by
+        )
+        return evaluation_loader(
+            dataset, self.loader, batch_videos=self.stream.micro_batch, passed_by=self._passed_by
+        )
 
     def advance(self, num_videos: int) -> None:
         """Count the videos of a finished optimizer step, on all ranks together."""
@@ -219,7 +230,7 @@ class FinetuneDataModule(pl.LightningDataModule):
         self.stream.load_state_dict(state_dict)
 
 
-_VALIDATION_WINDOWS: dict[TrainingWindows, TestWindows] = {
+_MIDDLE: dict[TrainingWindows, TestWindows] = {
     "dense": "middle_dense",
     "strided": "middle_strided",
     "uniform": "middle_uniform",
@@ -227,17 +238,27 @@ _VALIDATION_WINDOWS: dict[TrainingWindows, TestWindows] = {
 }
 
 
-def _validation_options(options: FinetuneDataOptions) -> EvaluationDataOptions:
+def validation_options(options: FinetuneDataOptions, num_clips: int, num_crops: int) -> EvaluationDataOptions:
+    """Choose the views that suit a fine-tuning's own: its middle window, or those of the published test.
+
+    Args:
+        options: Of the fine-tuning, with a selection to validate on.
+        num_clips: Clips of each video.
+        num_crops: Crops of each clip.
+    """
+    assert options.val_selection is not None
+    spans_the_video = options.windows.startswith("uniform")
+    several: TestWindows = "interleaved" if spans_the_video else "spread"
     return EvaluationDataOptions(
         path=options.path,
         selection=options.val_selection,
         num_frames=options.num_frames,
-        windows=_VALIDATION_WINDOWS[options.windows],
+        windows=_MIDDLE[options.windows] if num_clips == 1 else several,
         stride=options.stride,
         frame_interval_sec=options.frame_interval_sec,
         size=options.size,
-        num_clips=1,
-        num_crops=1,
+        num_clips=num_clips,
+        num_crops=num_crops,
         antialias=options.crop_resampling == "uint8_antialias",
     )
 

@@ -189,17 +189,25 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         options: Which views are taken.
         rank: This rank.
         world: Number of ranks; together they hold each video once, without padding, so that one may be empty.
+        passed_by: Videos that are taken for unreadable without trying, see `passed_by.PassedBy`.
 
     Raises:
         ConfigError: A video has no label, or no frame rate where the options count in seconds.
     """
 
     def __init__(
-        self, selection: Selection, options: EvaluationDataOptions, *, rank: int = 0, world: int = 1
+        self,
+        selection: Selection,
+        options: EvaluationDataOptions,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        passed_by: Mapping[int, Fault] = NOTHING,
     ) -> None:
         selection.check_labelled()
         check_pace(selection, options)
         self.selection = selection
+        self.passed_by = passed_by
         self.names: VideoNames = selection.dataset
         self.options = options
         self.sample_ids = selection.sample_ids[rank::world]
@@ -216,7 +224,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         sample_id = int(self.sample_ids[place])
         label = int(self.selection.dataset.labels[sample_id])
         try:
-            video = _read_video(self.selection, sample_id)
+            video = _open_video(self.selection, sample_id, self.passed_by)
             with decoding(-1, sample_id):
                 clips = evaluation_views(video, self.options)
         except DecodeError as error:
@@ -266,7 +274,7 @@ class _TrainingVideos:
         for attempt in range(MAX_ATTEMPTS):
             key = SampleKey(order.seed, epoch, order.fingerprint, sample_id)
             try:
-                video = self._open(sample_id)
+                video = _open_video(self._selection, sample_id, self._passed_by)
                 with decoding(position, sample_id):
                     return make(video, key), key, tuple(faults)
             except DecodeError as error:
@@ -279,19 +287,15 @@ class _TrainingVideos:
             todo="Pack the videos again; packing leaves out and lists what cannot be read.",
         )
 
-    def _open(self, sample_id: int) -> Video:
-        if sample_id in self._passed_by:
-            before = self._passed_by[sample_id]
-            raise DecodeError(
-                where=self._selection.dataset.where(sample_id),
-                cause=DecodeCause(before.cause),
-                came=f"it ended the run at position {before.position}",
-            )
-        return _read_video(self._selection, sample_id)
 
-
-def _read_video(selection: Selection, sample_id: int) -> Video:
+def _open_video(selection: Selection, sample_id: int, passed_by: Mapping[int, Fault]) -> Video:
     dataset = selection.dataset
+    if sample_id in passed_by:
+        before = passed_by[sample_id]
+        place = "in validation" if before.position < 0 else f"at position {before.position}"
+        raise DecodeError(
+            where=dataset.where(sample_id), cause=DecodeCause(before.cause), came=f"it ended the run {place}"
+        )
     return Video(
         content=dataset.read_bytes(sample_id),
         num_frames=int(dataset.num_frames[sample_id]),

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from videomae_train.data.transforms import Resampling
-from videomae_train.types import Crops, EvaluationBatch, LabeledBatch, PretrainBatch
+from videomae_train.types import Crops, LabeledBatch, PretrainBatch
 
 
 def join_frames(frames: Sequence[Tensor]) -> Tensor:
@@ -33,12 +33,12 @@ def _padded(clip: Tensor, height: int, width: int) -> Tensor:
     return pad(clip, (0, 0, 0, right, 0, below)) if below or right else clip
 
 
-Batch = TypeVar("Batch", bound=PretrainBatch | LabeledBatch | EvaluationBatch)
+Batch = TypeVar("Batch", bound=PretrainBatch | LabeledBatch)
 
 
 def finish_crops(batch: Batch, size: int, resampling: Resampling) -> Batch:
     """Cut the clips of a batch that arrived on its device with whole frames; others pass as they are."""
-    if isinstance(batch, EvaluationBatch) or batch.crops is None:
+    if batch.crops is None:
         return batch
     return batch._replace(clips=crop_batch(batch.clips, batch.crops, size, resampling), crops=None)
 

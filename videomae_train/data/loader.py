@@ -247,11 +247,15 @@ def make_stream_loader(
 
 
 def evaluation_loader(
-    dataset: EvaluationDataset, options: LoaderOptions, *, batch_videos: int
+    dataset: EvaluationDataset,
+    options: LoaderOptions,
+    *,
+    batch_videos: int,
+    passed_by: PassedBy | None = None,
 ) -> BatchLoader:
     """Load the videos of an evaluation in their order, each once; the last batch may be smaller."""
     batches = BatchSampler(SequentialSampler(dataset), batch_videos, drop_last=False)
-    return make_loader(dataset, collate_evaluation, batches, options)
+    return make_loader(dataset, collate_evaluation, batches, options, passed_by)
 
 
 def _ended(workers: Sequence[BaseProcess], error: Exception) -> list[BaseProcess]:

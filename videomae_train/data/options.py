@@ -113,7 +113,7 @@ class FinetuneDataOptions:
     Attributes:
         path: Folder or URL of the packed data set.
         selection: The videos to train on, such as "split1/train".
-        val_selection: The videos to validate on, such as "split1/test".
+        val_selection: The videos to validate on, such as "split1/val"; null does not validate.
         per_class: Train on so many videos of each class only; null takes all.
         per_class_seed: Decides which ones.
         num_frames: Frames of a clip.
@@ -143,7 +143,7 @@ class FinetuneDataOptions:
 
     path: str | Path
     selection: str
-    val_selection: str
+    val_selection: str | None
     per_class: int | None
     per_class_seed: int
     num_frames: int

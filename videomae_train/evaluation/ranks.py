@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -26,6 +28,8 @@ class Ranks:
     """
 
     def __init__(self, device: torch.device, *, devices: int, num_nodes: int) -> None:
+        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # how ranks find each other
+        warnings.filterwarnings("ignore", message=".*The `srun` command is available")
         single = devices * num_nodes == 1
         strategy = SingleDeviceStrategy(device) if single else DDPStrategy(timeout=_PATIENCE)
         accelerator = "cpu" if device.type == "cpu" else "cuda"

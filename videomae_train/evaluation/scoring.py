@@ -147,5 +147,18 @@ def measure_accuracy(scores: VideoScores) -> Accuracy:
     )
 
 
+def top_k_share(scores: VideoScores, k: int) -> float:
+    """Give the share of videos with fewer than k classes above their own, in [0, 1]."""
+    own = np.take_along_axis(scores.probabilities, scores.labels[:, None], 1)
+    return float(((scores.probabilities > own).sum(1) < k).mean())
+
+
+def cross_entropy(scores: VideoScores) -> float:
+    """Give the mean of -log of the probability of each video's own class, the mean over its views."""
+    own = np.take_along_axis(scores.probabilities, scores.labels[:, None], 1).astype(np.float64)
+    # What float32 cannot tell from 0 counts as its smallest number: 87.3, where the log would be infinite.
+    return float(-np.log(own.clip(min=np.finfo(np.float32).tiny)).mean())
+
+
 def _mean_class_accuracy(hits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))

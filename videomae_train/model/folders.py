@@ -39,6 +39,27 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def replace_file(file: Path, contents: bytes) -> None:
+    """Write a file of a folder anew; killed at any moment, the old one or the new one is there whole.
+
+    What is unfinished lies beside the folder, which never holds anything foreign.
+
+    Raises:
+        OSError: It cannot be written; the old one is left as it was.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent.parent)
+    try:
+        with open(descriptor, "wb") as unfinished:
+            unfinished.write(contents)
+            unfinished.flush()
+            os.fsync(unfinished.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, file)
+    except OSError:
+        os.unlink(name)
+        raise
+
+
 def _swap(staging: Path, folder: Path) -> None:
     old = folder.with_name(f"{folder.name}.old")
     if folder.exists():

@@ -118,6 +118,15 @@ def read_config(source: str | Path) -> VideoMAEConfig:
     return open_source(source).config
 
 
+def local_folder(source: str | Path) -> Path | None:
+    """Find the weights folder that a source names on this machine: itself or a run's; None for files and hub ids.
+
+    Raises:
+        CheckpointError: A run that has checkpoints, but no weights folder yet.
+    """
+    return _weights_of(Path(source)) if Path(source).is_dir() else None
+
+
 def _weights_of(folder: Path) -> Path:
     """Find the weights in a run's folder; other folders are their own.
 

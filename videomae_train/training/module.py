@@ -79,6 +79,8 @@ class SteppingModule(pl.LightningModule):
         self.faults: list[Fault] = []  # of all ranks, as of the last gathering
         self.latest: Mapping[str, float] = {}
         self.companions: list[Companion] = []
+        self.validation: Mapping[str, float] = {}  # the latest figures of a validation
+        self.signs: list[Callable[[str], None]] = []  # told what happens beside the steps, while it gets on
         self._task, self._optimizer_options, self._on_step = task, optimizer, on_step
         self._micro_index = 0
         self._is_first_batch = True  # of this attempt

@@ -176,12 +176,11 @@ def build_trainer(
 
 
 def _quieten_lightning() -> None:
-    """Leave out Lightning's remarks on hardware, on its own checkpoints and on validation, none of which we use."""
+    """Leave out Lightning's remarks on hardware, and on its own checkpoints, which we do not use."""
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.ERROR)
     for message in (
         "isinstance.treespec",
-        "You passed in a `val_dataloader`",
         "The 'train_dataloader' does not have",
         "The `srun` command is available",  # rank_environment decides on that
     ):

@@ -83,6 +83,11 @@ class RankWatch(pl.Callback):
         self._starts_ranks = isinstance(environment, LightningEnvironment)
         self._thread.start()
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to what happens beside the steps."""
+        assert isinstance(pl_module, SteppingModule)
+        pl_module.signs.append(lambda doing: self._get_on(pl_module, doing))
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:

@@ -1,0 +1,86 @@
+"""From `validation` and `data.val_selection` of a configuration to what keeps a fine-tuning's best weights."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+
+from videomae_train.config.cards import BestOf, classifier_card
+from videomae_train.config.schema import FinetuneConfig
+from videomae_train.data.datamodule import FinetuneDataModule
+from videomae_train.data.options import ViewOptions
+from videomae_train.errors import ConfigError
+from videomae_train.model import VideoMAEForVideoClassification, save_weights_folder
+from videomae_train.model.cards import Videos
+from videomae_train.training.agreement import Agreement
+from videomae_train.training.plan import StepPlan
+from videomae_train.training.preemption import StopRequest
+from videomae_train.training.validating import Best, Validation
+
+BEST_WEIGHTS = "weights-best"  # folder of a run, beside weights/ of its last step
+_PATIENCE = timedelta(hours=6)  # of the first rank that is through for the last
+
+
+def finetune_validation(
+    config: FinetuneConfig,
+    data: FinetuneDataModule,
+    model: VideoMAEForVideoClassification,
+    plan: StepPlan,
+    stop: StopRequest,
+) -> list[Validation]:
+    """Make what validates; nothing where there is no selection for it.
+
+    Raises:
+        ConfigError: Videos to validate on are trained on.
+    """
+    chosen = data.val_selection
+    if chosen is None:
+        return []
+    assert data.val_options is not None
+    _check_apart(config, data)
+    views = describe_views(data.val_options)
+    videos = Videos(chosen.name, chosen.fingerprint, len(chosen))
+
+    def save(best: Best) -> None:
+        card = classifier_card(
+            config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint,
+            best=BestOf(best, videos, views),
+        )  # fmt: skip
+        save_weights_folder(model, config.run / BEST_WEIGHTS, card=card)
+
+    return [
+        Validation(
+            config.validation.steps_between(len(data.selection), plan.global_batch),
+            data.validation_loader,
+            f"{videos.selection} ({videos.fingerprint}), {views}",
+            save,
+            stop,
+            Agreement(_PATIENCE),
+        )
+    ]
+
+
+def describe_views(options: ViewOptions) -> str:
+    """Say in words which views are taken of a video: everything that a score depends on beside weights and videos."""
+    pace = "" if options.stride is None else f", stride {options.stride}"
+    seconds = "" if options.frame_interval_sec is None else f", {options.frame_interval_sec:g} s apart"
+    antialias = "" if options.antialias else ", no antialias"
+    return (
+        f"{options.num_clips} x {options.num_crops} views of {options.num_frames} x {options.size} px,"
+        f" {options.windows}{pace}{seconds}{antialias}"
+    )
+
+
+def _check_apart(config: FinetuneConfig, data: FinetuneDataModule) -> None:
+    assert data.val_selection is not None
+    shared = np.intersect1d(data.selection.sample_ids, data.val_selection.sample_ids)
+    if len(shared):
+        where = data.selection.dataset.key(int(shared[0]))
+        raise ConfigError(
+            where="data.val_selection",
+            came=f"{config.data.val_selection}: {len(shared)} of its {len(data.val_selection)} videos are in"
+            f" data.selection={config.data.selection} too, such as {where}",
+            expected="videos that are not trained on",
+            todo="Name the part that belongs to data.selection's split, or data.val_selection=null for none.",
+        )
