@@ -50,16 +50,19 @@ def test_keys_of_later_stages__are_named_by_them(tmp_path: Path) -> None:
 
 
 def test_scores__are_averaged_over_seeds_only(tmp_path: Path) -> None:
-    wrong = {(0.5, 0): 4, (0.5, 1): 6, (0.9, 0): 1}
+    wrong = {(0.5, 0): 4, (0.5, 1): 5, (0.75, 0): 4, (0.75, 1): 9, (0.9, 0): 1}
     points = [
         point(tmp_path, f"{ratio}-{seed}", wrong=count, ratio=ratio, seed=seed, trainer={"threads": seed})
         for (ratio, seed), count in wrong.items()
     ]
     (family,) = families_of([*points, point(tmp_path, "unscored", ratio=0.75)])
     assert family.name == "tube"
-    low, high = family.by_ratio()
-    assert (low.ratio, low.num_seeds, low.score) == (0.5, 2, pytest.approx(0.5))
-    assert low.interval == seed_interval([0.6, 0.4])
+    low, wide, high = family.by_ratio()
+    assert (low.ratio, low.num_seeds, low.score) == (0.5, 2, pytest.approx(0.55))
+    expected = seed_interval([0.6, 0.5])
+    assert expected is not None
+    assert low.interval == (max(0.0, expected.low), min(1.0, expected.high))
+    assert wide.interval == (0.0, 1.0), "no accuracy lies beyond"
     assert (high.ratio, high.num_seeds) == (0.9, 1)
     assert high.interval == pytest.approx((0.7, 1.0)), "a single run has its interval over videos"
 

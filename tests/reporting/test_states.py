@@ -22,7 +22,8 @@ def judged(
     has_reports: bool = True,
 ) -> tuple[str, str]:
     whole = {} if attempt is None else {**ATTEMPT, **attempt}
-    return tuple(judge_state(Signs(whole, summary or {}, failures, last_sign, has_reports), NOW))
+    state = judge_state(Signs(whole, summary or {}, failures, last_sign, has_reports), NOW)
+    return state.name, state.words
 
 
 def test_a_run_that_writes__is_running_and_says_when_it_last_did() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +18,7 @@ from videomae_train.errors import ConfigError
 from videomae_train.pictures import style
 
 Interval = tuple[float, float]
+Look = tuple[str, Any, str]  # colour, dashes, marker
 
 _COLUMNS = 3
 _MAX_IN_LEGEND = 16
@@ -105,8 +106,14 @@ def _draw_legend(axes: Axes, names: Sequence[str], *, marked: bool) -> None:
     shown = names[:_MAX_IN_LEGEND]
     for name in shown:
         colour, dashes, marker = looks[name]
-        look = {"linestyle": "", "marker": marker, "markersize": 6} if marked else {"linestyle": dashes}
-        axes.plot([], [], color=colour, label=name, **look)
+        axes.plot(
+            [],
+            [],
+            color=colour,
+            label=name,
+            marker=marker if marked else "",
+            linestyle="" if marked else dashes,
+        )
     if len(names) > len(shown):
         axes.plot([], [], linestyle="", label=f"and {len(names) - len(shown)} more")
     if names:
@@ -117,9 +124,9 @@ def _draw_legend(axes: Axes, names: Sequence[str], *, marked: bool) -> None:
         axes.legend(loc="upper right", fontsize=8, framealpha=0.85, edgecolor="none")
 
 
-def _looks(names: Sequence[str]) -> dict[str, tuple[str, object, str]]:
+def _looks(names: Sequence[str]) -> dict[str, Look]:
     """Give each name a colour, dashes and a marker, which together tell it apart without colours too."""
-    looks: dict[str, tuple[str, object, str]] = {}
+    looks: dict[str, Look] = {}
     for number, name in enumerate(dict.fromkeys(names)):
         colour = style.PALETTE[number % len(style.PALETTE)]
         dashes = style.DASHES[number // len(style.PALETTE) % len(style.DASHES)]
@@ -184,9 +191,7 @@ def _span(values: Sequence[float]) -> float:
     return max(values) - min(values) or 1.0
 
 
-def _draw_scores(
-    axes: Axes, scores: Sequence[RatioScore], look: tuple[str, object, str], shift: float
-) -> None:
+def _draw_scores(axes: Axes, scores: Sequence[RatioScore], look: Look, shift: float) -> None:
     colour, _, marker = look
     for left, right in pairwise(scores):
         sure = min(left.num_seeds, right.num_seeds) > 1
@@ -256,9 +261,7 @@ def scores_by_cost(
         style.save_drawing(figure, path)
 
 
-def _draw_priced(
-    axes: Axes, points: Sequence[Priced], number: int, looks: Mapping[str, tuple[str, object, str]]
-) -> None:
+def _draw_priced(axes: Axes, points: Sequence[Priced], number: int, looks: Mapping[str, Look]) -> None:
     for point in points:
         x = point.costs[number]
         if x is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from videomae_train.evaluation.intervals import Interval
 from videomae_train.evaluation.seeds import seed_interval
 from videomae_train.pictures import RatioScore
 from videomae_train.reporting.facts import Point
@@ -134,10 +135,15 @@ def brief(value: Any) -> str:
 
 def _averaged(ratio: float, points: Sequence[Point]) -> RatioScore:
     scores = [point.evaluation.top1 for point in points if point.evaluation is not None]
-    interval = seed_interval(scores)
+    interval = _within_reach(seed_interval(scores))
     if len(points) == 1 and points[0].evaluation is not None:
         interval = points[0].evaluation.interval
     return RatioScore(ratio, mean(scores), interval, len(scores))
+
+
+def _within_reach(interval: Interval | None) -> Interval | None:
+    """Cut an interval off at 0 and 1, beyond which no accuracy lies."""
+    return None if interval is None else Interval(max(0.0, interval.low), min(1.0, interval.high))
 
 
 def _is_averaged(key: str) -> bool:
