@@ -3,6 +3,7 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 UV := .venv/bin/uv
 RUN := .venv/bin
+comma := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all test-cluster check format wheel bench bench-gpu soak clean
@@ -49,9 +50,11 @@ wheel: install  ## Build the wheel into dist/
 	$(UV) build --wheel --quiet
 	@ls dist/*.whl
 
-bench: install  ## Measure the training step, and with DATA=FOLDER of videos their loading; STEP='--size base' for other options
-	$(RUN)/videomae bench step $(STEP)
+bench: install  ## Measure the training step and how it scales (5 minutes on two cores); DATA=VIDEOS their loading, SET=SHARDS a run
+	$(RUN)/videomae bench step $(or $(STEP),--size small --batch 4 --precision fp32$(comma)bf16 --rounds 5)
+	$(RUN)/videomae bench scaling
 	$(if $(DATA),$(RUN)/videomae bench loader $(DATA))
+	$(if $(SET),$(RUN)/videomae bench run experiment=pretrain_tiny data.path=$(SET))
 
 # Without `install`: the machine with the GPU may have torch and timm and nothing else.
 bench-gpu:  ## Measure the training step on a GPU: ViT-B, fp32 and bf16, eager and compiled, into bench-gpu.json
