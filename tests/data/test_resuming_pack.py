@@ -13,9 +13,10 @@ from small_clips import write_tree
 
 from videomae_train.data.encoding import Reencoding
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.pack_plan import Part, plan_packing
+from videomae_train.data.pack_plan import plan_packing
 from videomae_train.data.pack_summary import PackProgress, PackSummary
 from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.parts import Part
 from videomae_train.data.sources import open_source
 from videomae_train.errors import ConfigError
 
@@ -107,13 +108,15 @@ def test_pack__continues_from_every_step_of_its_own(
                 break
             except Killed:
                 pass
-        if (folder / "dataset.json").exists() and not (folder / ".packing/plan.json").exists():
+        if (folder / "dataset.json").exists() and not (folder / ".unfinished/plan.json").exists():
             with pytest.raises(ConfigError, match="there already"):
                 pack_quietly(videos, folder)
         else:
             pack_quietly(videos, folder)
         found = contents(folder)
-        assert {name: found[name] for name in found if not name.startswith(".packing")} == straight, noted[-1]
+        assert {name: found[name] for name in found if not name.startswith(".unfinished")} == straight, noted[
+            -1
+        ]
     assert kill_at > 8
 
 
@@ -177,7 +180,7 @@ def test_pack__makes_a_shard_again_whose_receipt_is_cut(
 ) -> None:
     with pytest.raises(Killed):
         pack_quietly(videos, tmp_path, stop_after(20))
-    receipt = tmp_path / ".packing/shard-000001.json"
+    receipt = tmp_path / ".unfinished/shard-000001.json"
     receipt.write_bytes(receipt.read_bytes()[:50])
     pack_quietly(videos, tmp_path)
     assert contents(tmp_path) == straight

@@ -65,7 +65,8 @@ def pack(
     without --part then joins their shards, packs what is missing and completes the set.
     """
     from videomae_train.commands.pack import reencoding_of, run_pack
-    from videomae_train.data.pack_plan import PackOptions, Part
+    from videomae_train.data.pack_plan import PackOptions
+    from videomae_train.data.parts import Part
     from videomae_train.data.sources import open_source
 
     options = PackOptions(
