@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from interruptions import Killed, contents, files_moved, run_script
 from small_clips import write_tree
 
 from videomae_train.data.encoding import Reencoding
@@ -21,18 +19,10 @@ from videomae_train.data.sources import open_source
 from videomae_train.errors import ConfigError
 
 
-class Killed(BaseException):
-    """Stands in for the end of the process."""
-
-
 def pack_quietly(
     source: Path, destination: Path, on_progress: Callable[[PackProgress], None] = lambda _: None, **options
 ) -> PackSummary:
     return pack(open_source(source), destination, PackOptions(shard_max_videos=8, **options), on_progress)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -71,28 +61,6 @@ def test_pack__continues_with_the_same_bytes(
     assert seen[0].num_kept == seen[0].num_done == max(0, count - 1) // 8 * 8
     assert len(seen) == 1 + 25 - seen[0].num_kept, "finished shards are not probed again"
     assert contents(tmp_path) == straight
-
-
-def files_moved(monkeypatch: pytest.MonkeyPatch, kill_at: int, *, after: bool) -> list[str]:
-    """Note each rename and removal, and end the packing before or after one of them."""
-    noted: list[str] = []
-
-    def noting(what: str, act: Callable[..., object]) -> Callable[..., object]:
-        def act_and_note(path: Path, *arguments: object, **options: object) -> object:
-            noted.append(f"{what} {path}")
-            if len(noted) == kill_at and not after:
-                raise Killed
-            result = act(path, *arguments, **options)
-            if len(noted) == kill_at:
-                raise Killed
-            return result
-
-        return act_and_note
-
-    monkeypatch.setattr(Path, "replace", noting("rename", Path.replace))
-    monkeypatch.setattr(Path, "unlink", noting("remove", Path.unlink))
-    monkeypatch.setattr(shutil, "rmtree", noting("remove", shutil.rmtree))
-    return noted
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -150,11 +118,7 @@ if __name__ == "__main__":
 
 
 def test_pack__killed_and_started_again(videos: Path, straight: dict[str, bytes], tmp_path: Path) -> None:
-    write_tree(tmp_path, {"packing.py": SCRIPT.encode()})
-    command = [sys.executable, str(tmp_path / "packing.py"), str(videos), str(tmp_path / "packed")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run([*command, "12"], env=environment, check=False, timeout=120)
-    assert ended.returncode == -9
+    assert run_script(tmp_path / "packing.py", SCRIPT, videos, tmp_path / "packed", 12) == -9
     assert any((tmp_path / "packed").glob("*.partial")), "killed in the middle of a shard"
     pack_quietly(videos, tmp_path / "packed")
     assert contents(tmp_path / "packed") == straight
