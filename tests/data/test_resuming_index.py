@@ -258,6 +258,21 @@ def test_index__a_shard_that_has_changed_is_read_again_and_named(
 
 
 @pytest.mark.usefixtures("quick")
+def test_index__a_shard_that_changes_while_it_is_read_is_read_again(shards: Path, tmp_path: Path) -> None:
+    def on_progress(progress: IndexProgress) -> None:
+        if progress.num_videos == 7:
+            alter_in_place(shards / NAMES[1])
+        if progress.num_shards_read == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        index(shards, tmp_path / "index", on_progress)
+    assert "train/001.tar" in index(shards, tmp_path / "index").notes[0]
+    index(shards, tmp_path / "fresh")
+    assert contents(tmp_path / "index") == contents(tmp_path / "fresh")
+
+
+@pytest.mark.usefixtures("quick")
 def test_index__a_shard_with_the_same_bytes_is_not_decoded_again(
     shards: Path, straight: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -292,7 +307,7 @@ def test_index__of_a_server_asks_for_versions_else_compares_checksums(
         seen: list[IndexProgress] = []
         index(pattern, tmp_path / "index", seen.append, remote=remote)
         assert seen[-1].num_kept == 10
-        assert sorted(server.num_requests) == [NAMES[1]] if states_version else list(NAMES[:3])
+        assert sorted(server.num_requests) == ([NAMES[1]] if states_version else list(NAMES[:3]))
         assert contents(tmp_path / "index") == contents(tmp_path / "straight")
         index(pattern, tmp_path / "changed", remote=remote, part=Part(1, 1))
         alter_in_place(shards / NAMES[1])

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_clips import write_tree
 
 from videomae_train.data.layout import SHARDS
 from videomae_train.data.unfinished import UnfinishedSet
@@ -11,23 +13,30 @@ from videomae_train.errors import ConfigError
 PLAN = {"work": "packing", "seed": 0}
 
 
+@pytest.mark.parametrize("moment", ["before the plan is looked for", "after it"])
 def test_begin__parts_that_start_in_the_same_moment_leave_each_others_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first part begins and finishes a shard at the worst time: when the second has looked, and found nothing."""
-    first = UnfinishedSet(tmp_path, PLAN, own_shards=SHARDS)
-    second = UnfinishedSet(tmp_path, PLAN, own_shards=SHARDS)
-    look = second._occupied
+    """The first part begins, and finishes a shard, while the second one looks around and finds nothing."""
+    first, second = (UnfinishedSet(tmp_path, PLAN, own_shards=SHARDS) for _ in range(2))
 
-    def look_and_wait() -> ConfigError | None:
-        found = look()
-        first.begin(overwrite=False)
-        (tmp_path / "shard-000000.tar").write_bytes(b"shard")
-        (tmp_path / "shard-000001.tar.0123456789ab.partial").write_bytes(b"begun")
-        first.save(0, {"videos": 3}, of=PLAN)
-        return found
+    def meanwhile(look: Callable[..., object]) -> Callable[..., object]:
+        def look_slowly(*arguments: object) -> object:
+            found = look(*arguments)
+            monkeypatch.undo()
+            first.begin(overwrite=False)
+            write_tree(
+                tmp_path, {"shard-000000.tar": b"shard", "shard-000001.tar.0123456789ab.partial": b"begun"}
+            )
+            first.save(0, {"videos": 3}, of=PLAN)
+            return found
 
-    monkeypatch.setattr(second, "_occupied", look_and_wait)
+        return look_slowly
+
+    if moment == "after it":
+        monkeypatch.setattr(Path, "is_file", meanwhile(Path.is_file))
+    else:
+        monkeypatch.setattr(second, "_occupied", meanwhile(second._occupied))
     second.begin(overwrite=False)
     assert second.load(0, of=PLAN) == {"videos": 3}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
