@@ -53,9 +53,8 @@ class UnfinishedSet:
         Raises:
             ConfigError: Something else is there, and `overwrite` does not allow to replace it.
         """
-        occupied = (
-            self._occupied()
-        )  # asked before the plan: another part may write its plan and a shard meanwhile
+        # Asked before the plan is looked for: another part may write its plan, and then a shard, in between.
+        occupied = self._occupied()
         plan = self._folder / _PLAN
         if plan.is_file():
             before = json.loads(plan.read_text(encoding="utf-8"))
