@@ -33,8 +33,8 @@ def inspect_with_a_bad_decoder(video: SourceVideo, *, decode: bool) -> Inspected
 
 def probe_tar_with_a_bad_decoder(task: TarTask) -> ProbedVideo | FaultyVideo:
     """Crashes and hangs on two videos of a shard."""
-    if task.key == "clip1":
+    if task.video.key == "clip1":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if task.key == "clip2":
+    if task.video.key == "clip2":
         time.sleep(1000)
     return probe_tar_video(task)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class FaultServer:
             "whole_file"; then it behaves.
         only: Names of files with this ending get the faults.
         always: Fault of every request for files whose names match, or None.
+        states_version: It sends an ETag.
         num_requests: Of each file by GET.
         num_bytes: Sent in bodies.
     """
@@ -31,6 +33,7 @@ class FaultServer:
         self.faults: list[str] = []
         self.only = ""
         self.always: Callable[[str], str | None] = lambda _: None
+        self.states_version = False
         self.num_requests: Counter[str] = Counter()
         self.num_bytes = 0
         self._lock = threading.Lock()
@@ -55,6 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(file.stat().st_size))
         self.send_header("Accept-Ranges", "bytes")
+        if self.state.states_version:
+            self.send_header("ETag", f'"{sha256(file.read_bytes()).hexdigest()[:16]}"')
         self.end_headers()
 
     def do_GET(self) -> None:

@@ -18,7 +18,6 @@ from small_options import (
 )
 
 from videomae_train.data.datasets import (
-    MAX_ATTEMPTS,
     DecodeSampler,
     EvaluationDataset,
     FinetuneDataset,
@@ -26,6 +25,7 @@ from videomae_train.data.datasets import (
 )
 from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.order import EpochOrder
+from videomae_train.data.stand_ins import MAX_ATTEMPTS
 from videomae_train.data.views import SampleKey
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.types import Fault, PatchGrid

@@ -17,6 +17,7 @@ from videomae_train.data.decoding import VideoFacts, decode_frames, probe_video
 from videomae_train.data.encoding import Reencoding, reencode
 from videomae_train.data.packing import PackOptions, pack
 from videomae_train.data.sources import SourceVideo, open_source
+from videomae_train.data.synthetic import generate_motion_videos
 from videomae_train.errors import ConfigError, DecodeError
 
 
@@ -209,3 +210,16 @@ def test_pack__odd_files_have_the_same_faults_encoded_or_not(tmp_path: Path) -> 
     encoded = pack(source, tmp_path / "encoded", encoding, lambda _: None)
     assert [fault.name for fault in encoded.faults] == [fault.name for fault in kept.faults]
     assert (encoded.num_videos, encoded.num_frames) == (kept.num_videos, kept.num_frames)
+
+
+def test_reencode__the_same_bytes_whatever_was_encoded_before(tmp_path: Path) -> None:
+    """x264 must not decide by what memory held before: other sizes in between leave other things there."""
+    files = generate_motion_videos(tmp_path / "videos", num_videos=20, seed=0)
+    videos = [file.read_bytes() for file in files]
+    wanted, between = (Reencoding(short_side=side, keyframe_interval=side // 4) for side in (32, 48))
+    found = [set[bytes]() for _ in videos]
+    for _ in range(3):
+        for video, encodings in zip(videos, found, strict=True):
+            reencode(video, between, where="here")
+            encodings.add(reencode(video, wanted, where="here"))
+    assert [len(encodings) for encodings in found] == [1] * len(videos)

@@ -162,6 +162,18 @@ def test_index__samples_without_a_label_are_faults_where_others_have_one(tmp_pat
     assert faults_of(tmp_path) == {}
 
 
+def test_index__names_and_labels_that_are_no_text(tmp_path: Path) -> None:
+    members = [("caf?.mp4", CLIPS[0]), ("a.mp4", CLIPS[1]), ("a.json", rb'{"label": "caf\udce9"}')]
+    content = tar_bytes([*members, ("b.mp4", CLIPS[2]), ("b.json", '{"label": "café"}'.encode())])
+    header = content[:512].replace(b"caf?", b"caf\xe9")
+    blank = header[:148] + b" " * 8 + header[156:]
+    header = blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
+    (tmp_path / "x.tar").write_bytes(header + content[512:])
+    index(tmp_path, label_key="label")
+    assert faults_of(tmp_path) == {r"x.tar/caf\xe9.mp4": "no sample", "x.tar/a": "no label"}
+    assert PackedDataset.open(tmp_path).classes == ("café",)
+
+
 def cut(content: bytes, at: int) -> bytes:
     return content[:at]
 

@@ -1,37 +1,28 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from interruptions import Killed, contents, files_moved, run_script
 from small_clips import write_tree
 
 from videomae_train.data.encoding import Reencoding
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.pack_plan import Part, plan_packing
+from videomae_train.data.pack_plan import plan_packing
 from videomae_train.data.pack_summary import PackProgress, PackSummary
 from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.parts import Part
 from videomae_train.data.sources import open_source
 from videomae_train.errors import ConfigError
-
-
-class Killed(BaseException):
-    """Stands in for the end of the process."""
 
 
 def pack_quietly(
     source: Path, destination: Path, on_progress: Callable[[PackProgress], None] = lambda _: None, **options
 ) -> PackSummary:
     return pack(open_source(source), destination, PackOptions(shard_max_videos=8, **options), on_progress)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -72,28 +63,6 @@ def test_pack__continues_with_the_same_bytes(
     assert contents(tmp_path) == straight
 
 
-def files_moved(monkeypatch: pytest.MonkeyPatch, kill_at: int, *, after: bool) -> list[str]:
-    """Note each rename and removal, and end the packing before or after one of them."""
-    noted: list[str] = []
-
-    def noting(what: str, act: Callable[..., object]) -> Callable[..., object]:
-        def act_and_note(path: Path, *arguments: object, **options: object) -> object:
-            noted.append(f"{what} {path}")
-            if len(noted) == kill_at and not after:
-                raise Killed
-            result = act(path, *arguments, **options)
-            if len(noted) == kill_at:
-                raise Killed
-            return result
-
-        return act_and_note
-
-    monkeypatch.setattr(Path, "replace", noting("rename", Path.replace))
-    monkeypatch.setattr(Path, "unlink", noting("remove", Path.unlink))
-    monkeypatch.setattr(shutil, "rmtree", noting("remove", shutil.rmtree))
-    return noted
-
-
 @pytest.mark.parametrize("after", [False, True])
 def test_pack__continues_from_every_step_of_its_own(
     after: bool, videos: Path, straight: dict[str, bytes], tmp_path: Path
@@ -107,13 +76,15 @@ def test_pack__continues_from_every_step_of_its_own(
                 break
             except Killed:
                 pass
-        if (folder / "dataset.json").exists() and not (folder / ".packing/plan.json").exists():
+        if (folder / "dataset.json").exists() and not (folder / ".unfinished/plan.json").exists():
             with pytest.raises(ConfigError, match="there already"):
                 pack_quietly(videos, folder)
         else:
             pack_quietly(videos, folder)
         found = contents(folder)
-        assert {name: found[name] for name in found if not name.startswith(".packing")} == straight, noted[-1]
+        assert {name: found[name] for name in found if not name.startswith(".unfinished")} == straight, noted[
+            -1
+        ]
     assert kill_at > 8
 
 
@@ -147,11 +118,7 @@ if __name__ == "__main__":
 
 
 def test_pack__killed_and_started_again(videos: Path, straight: dict[str, bytes], tmp_path: Path) -> None:
-    write_tree(tmp_path, {"packing.py": SCRIPT.encode()})
-    command = [sys.executable, str(tmp_path / "packing.py"), str(videos), str(tmp_path / "packed")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run([*command, "12"], env=environment, check=False, timeout=120)
-    assert ended.returncode == -9
+    assert run_script(tmp_path / "packing.py", SCRIPT, videos, tmp_path / "packed", 12) == -9
     assert any((tmp_path / "packed").glob("*.partial")), "killed in the middle of a shard"
     pack_quietly(videos, tmp_path / "packed")
     assert contents(tmp_path / "packed") == straight
@@ -177,7 +144,7 @@ def test_pack__makes_a_shard_again_whose_receipt_is_cut(
 ) -> None:
     with pytest.raises(Killed):
         pack_quietly(videos, tmp_path, stop_after(20))
-    receipt = tmp_path / ".packing/shard-000001.json"
+    receipt = tmp_path / ".unfinished/shard-000001.json"
     receipt.write_bytes(receipt.read_bytes()[:50])
     pack_quietly(videos, tmp_path)
     assert contents(tmp_path) == straight

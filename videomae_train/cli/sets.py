@@ -65,7 +65,8 @@ def pack(
     without --part then joins their shards, packs what is missing and completes the set.
     """
     from videomae_train.commands.pack import reencoding_of, run_pack
-    from videomae_train.data.pack_plan import PackOptions, Part
+    from videomae_train.data.pack_plan import PackOptions
+    from videomae_train.data.parts import Part
     from videomae_train.data.sources import open_source
 
     options = PackOptions(
@@ -172,6 +173,7 @@ def check(
 @click.option(
     "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
 )
+@click.option("--part", metavar="I/N", help="Read part I of N of the shards only, for a job array.")
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
 def index(
     source: str,
@@ -183,6 +185,7 @@ def index(
     key_with_shard: bool,
     processes: int,
     timeout_sec: float,
+    part: str | None,
     overwrite: bool,
 ) -> None:
     """Index WebDataset shards that are there already; they stay where they are.
@@ -190,9 +193,14 @@ def index(
     SOURCE is a folder or URL with .tar files; an address such as https://host/train-{000000..000099}.tar or
     s3://bucket/train-{000..007}.tar; or a .txt file with an address in each line. The index is written into
     DESTINATION, else beside the shards. data.path is the folder of the index.
+
+    Interrupted, the same command continues: it reads again only shards that it had not read to their end or that have
+    changed since. Jobs with --part 1/8 to --part 8/8 share the shards; the command without --part then joins what they
+    found, reads what is missing and completes the set.
     """
     from videomae_train.commands.index import read_classes, run_index
     from videomae_train.data.indexing import IndexOptions
+    from videomae_train.data.parts import Part
     from videomae_train.data.shard_lists import SplitRule
 
     options = IndexOptions(
@@ -203,6 +211,7 @@ def index(
         key_with_shard=key_with_shard,
         processes=processes,
         timeout_sec=timeout_sec,
+        part=None if part is None else Part.parse(part),
         overwrite=overwrite,
     )
     run_index(source, destination, options)

@@ -40,7 +40,7 @@ def run_index(source: str, destination: Path | None, options: IndexOptions) -> N
     """Index shards and print what came of it.
 
     Raises:
-        ConfigError: There are no shards, or there is an index already.
+        ConfigError: There are no shards, or there is another index already.
         ShardError: A shard cannot be read.
     """
     bar = Progress(
@@ -60,17 +60,17 @@ def run_index(source: str, destination: Path | None, options: IndexOptions) -> N
             bar.update(task, completed=progress.num_shards_read, total=progress.num_shards, figures=figures)
 
         summary = index_shards(source, destination, options, show)
-    print_summary(summary, f"Indexed into {summary.destination}")
+    part = "" if summary.part is None else f" part {summary.part}"
+    print_summary(summary, f"Indexed{part} into {summary.destination}")
 
 
 def figures_text(progress: IndexProgress, elapsed_sec: float) -> str:
-    """Say how far indexing is and how fast.
+    """Say how far indexing is, and how fast without what an earlier one has read.
 
-    >>> figures_text(IndexProgress(1, 4, 30, 9_000_000, 2), 3.0)
-    '30 videos · 10.0 videos/s · 3.0 MB/s · 2 faults'
+    >>> figures_text(IndexProgress(1, 4, 40, 10_000_000, 2, num_kept=10, num_kept_bytes=1_000_000), 3.0)
+    '40 videos · 10.0 videos/s · 3.0 MB/s · 2 faults'
     """
     elapsed_sec = max(elapsed_sec, 1e-9)
-    return (
-        f"{progress.num_videos} videos · {progress.num_videos / elapsed_sec:.1f} videos/s · "
-        f"{progress.num_bytes / elapsed_sec / 1e6:.1f} MB/s · {progress.num_faults} faults"
-    )
+    videos = (progress.num_videos - progress.num_kept) / elapsed_sec
+    megabytes = (progress.num_bytes - progress.num_kept_bytes) / elapsed_sec / 1e6
+    return f"{progress.num_videos} videos · {videos:.1f} videos/s · {megabytes:.1f} MB/s · {progress.num_faults} faults"

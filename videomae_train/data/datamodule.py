@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 
 from videomae_train.data.datasets import (
-    NOTHING,
     DecodeSampler,
     EvaluationDataset,
     FinetuneDataset,
@@ -34,6 +33,7 @@ from videomae_train.data.options import (
     TrainingWindows,
 )
 from videomae_train.data.passed_by import PassedBy
+from videomae_train.data.stand_ins import NOTHING
 from videomae_train.data.stream import TrainingStream
 from videomae_train.types import LabeledBatch, PatchGrid, PretrainBatch
 

@@ -1,9 +1,9 @@
-"""Map-style data sets over positions: what one item of a batch is, and what stands in for a broken one."""
+"""Map-style data sets over positions: what one item of a batch is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,19 +13,15 @@ from torch.utils.data import Dataset
 from videomae_train.data.index import Selection
 from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, PretrainDataOptions
 from videomae_train.data.order import EpochOrder
+from videomae_train.data.stand_ins import NOTHING, TrainingVideos, make_fault, open_video
 from videomae_train.data.video_table import VideoNames
-from videomae_train.data.views import SampleKey, Video, evaluation_views, finetune_views, pretrain_views
+from videomae_train.data.views import evaluation_views, finetune_views, pretrain_views
 from videomae_train.data.watch import decoding
-from videomae_train.errors import ConfigError, DecodeCause, DecodeError, TrainingError
+from videomae_train.errors import ConfigError, DecodeError
 from videomae_train.types import Crops, Fault, PatchGrid
 
 MaskSampler = Callable[[PatchGrid, np.random.Generator], np.ndarray]
 DecodeSampler = Callable[[np.ndarray, PatchGrid, np.random.Generator], np.ndarray]
-
-MAX_ATTEMPTS = 20
-NOTHING: Mapping[int, Fault] = {}
-
-T = TypeVar("T")
 
 
 class PretrainItem(NamedTuple):
@@ -94,7 +90,7 @@ class PretrainDataset(Dataset[PretrainItem]):
         check_pace(selection, options)
         self.selection = selection
         self.names: VideoNames = selection.dataset
-        self.videos = _TrainingVideos(selection, order, passed_by)
+        self.videos = TrainingVideos(selection, order, passed_by)
         self.order = order
         self.options = options
         self.strides = {name: member.stride for name, member in options.members.items()}
@@ -157,7 +153,7 @@ class FinetuneDataset(Dataset[LabeledItem]):
         check_pace(selection, options)
         self.selection = selection
         self.names: VideoNames = selection.dataset
-        self.videos = _TrainingVideos(selection, order, passed_by)
+        self.videos = TrainingVideos(selection, order, passed_by)
         self.order = order
         self.options = options
 
@@ -224,7 +220,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         sample_id = int(self.sample_ids[place])
         label = int(self.selection.dataset.labels[sample_id])
         try:
-            video = _open_video(self.selection, sample_id, self.passed_by)
+            video = open_video(self.selection, sample_id, self.passed_by)
             with decoding(-1, sample_id):
                 clips = evaluation_views(video, self.options)
         except DecodeError as error:
@@ -253,64 +249,3 @@ def check_pace(
             expected="frames per second of each video in the index",
             todo="Give data.stride in frames instead, or pack files that state their rate.",
         )
-
-
-class _TrainingVideos:
-    """The videos in their order, with stand-ins for those that cannot be read."""
-
-    def __init__(self, selection: Selection, order: EpochOrder, passed_by: Mapping[int, Fault]) -> None:
-        self._selection, self._order, self._passed_by = selection, order, passed_by
-
-    def first_readable(
-        self, position: int, make: Callable[[Video, SampleKey], T]
-    ) -> tuple[T, SampleKey, tuple[Fault, ...]]:
-        """Make what stands at a position; a broken video is replaced by alternates that only the position decides."""
-        order = self._order
-        epoch, sample_id = order.sample_at(position)
-        # One window ahead, so that remote shards of the next window arrive while this one is consumed.
-        ahead = min(order.window_videos, len(order))
-        self._selection.dataset.expect(order.sample_at(position + ahead)[1])
-        faults: list[Fault] = []
-        for attempt in range(MAX_ATTEMPTS):
-            key = SampleKey(order.seed, epoch, order.fingerprint, sample_id)
-            try:
-                video = _open_video(self._selection, sample_id, self._passed_by)
-                with decoding(position, sample_id):
-                    return make(video, key), key, tuple(faults)
-            except DecodeError as error:
-                faults.append(make_fault(self._selection.dataset, sample_id, position, error))
-                sample_id = order.alternate(position, attempt)
-        raise TrainingError(
-            where=f"position {position} of {self._selection.dataset.title}",
-            came=f"{MAX_ATTEMPTS} unreadable videos in a row; the last: {faults[-1].detail}",
-            expected="a data set that is mostly readable",
-            todo="Pack the videos again; packing leaves out and lists what cannot be read.",
-        )
-
-
-def _open_video(selection: Selection, sample_id: int, passed_by: Mapping[int, Fault]) -> Video:
-    dataset = selection.dataset
-    if sample_id in passed_by:
-        before = passed_by[sample_id]
-        place = "in validation" if before.position < 0 else f"at position {before.position}"
-        raise DecodeError(
-            where=dataset.where(sample_id), cause=DecodeCause(before.cause), came=f"it ended the run {place}"
-        )
-    return Video(
-        content=dataset.read_bytes(sample_id),
-        num_frames=int(dataset.num_frames[sample_id]),
-        fps=float(dataset.fps[sample_id]),
-        where=dataset.where(sample_id),
-    )
-
-
-def make_fault(videos: VideoNames, sample_id: int, position: int, error: DecodeError) -> Fault:
-    """Write down an unreadable video; position as in `types.Fault`."""
-    return Fault(
-        key=videos.key(sample_id),
-        shard=videos.shard(sample_id),
-        sample_id=sample_id,
-        position=position,
-        cause=error.cause.value,
-        detail=str(error),
-    )

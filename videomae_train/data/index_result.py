@@ -1,105 +1,123 @@
-"""What indexing makes of the videos that it has found: labels, rows, and the files of the set."""
+"""What indexing makes of the shards that it has read: labels, rows, and the files of the set."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 
-from videomae_train.data.layout import IndexRow
-from videomae_train.data.locations import Location
+from videomae_train.data.index_plan import IndexOptions, IndexPlan
+from videomae_train.data.indexed_shard import IndexedShard, IndexedVideo
+from videomae_train.data.layout import IndexRow, fingerprint_videos
 from videomae_train.data.pack_summary import PackFault, PackSummary
-from videomae_train.data.probing import ProbedVideo
-from videomae_train.data.remote import RemoteOptions
-from videomae_train.data.set_files import fingerprint_rows, nothing_readable, write_set
-from videomae_train.data.shard_lists import SplitRule
+from videomae_train.data.set_files import nothing_readable, write_set
+from videomae_train.data.shard_reading import member_name
 from videomae_train.data.shards import ShardFacts
 from videomae_train.data.sources.videos import class_names
-from videomae_train.data.tar_probing import TarTask
 from videomae_train.data.tar_samples import SampleCause
 from videomae_train.errors import ConfigError
 
-
-@dataclass(frozen=True, kw_only=True)
-class IndexOptions:
-    """How shards are indexed.
-
-    Attributes:
-        splits: Which shards are which part of which split; none takes folders such as train/ and val/.
-        label_key: Labels are under this key of each sample's .json; None takes them from .cls, where there is one.
-        unlabelled: Take no labels.
-        classes: Names of the classes 0, 1, 2 ... that labels are numbers of; empty takes them from the labels.
-        key_with_shard: Name samples "<shard>/<key>", for shards that each number their samples anew.
-        processes: Videos are decoded in so many child processes.
-        timeout_sec: A video that takes a child longer than this is a fault.
-        overwrite: Replace an index that is there already.
-        remote: Patience with servers.
-    """
-
-    splits: Sequence[SplitRule] = ()
-    label_key: str | None = None
-    unlabelled: bool = False
-    classes: Sequence[str] = ()
-    key_with_shard: bool = False
-    processes: int = 1
-    timeout_sec: float = 300.0
-    overwrite: bool = False
-    remote: RemoteOptions = field(default_factory=RemoteOptions)
+Shards = Mapping[int, IndexedShard]
 
 
-Found = Sequence[tuple[TarTask, ProbedVideo]]
-
-
-def complete_index(
-    folder: Location,
-    videos: Found,
-    faults: Sequence[PackFault],
-    shards: Mapping[int, ShardFacts],
-    parts: Mapping[int, dict[str, str]],
-    options: IndexOptions,
-    started: float,
-) -> PackSummary:
-    """Write the files of the set, and say what it is.
+def complete_index(plan: IndexPlan, shards: Shards) -> None:
+    """Write the files of the set.
 
     Args:
-        folder: Where to.
-        videos: In order.
-        faults: In order.
-        shards: The whole ones by number; videos of others are left out.
-        parts: For each shard {split: part}.
-        options: How the shards were indexed.
-        started: `time.monotonic()` of when.
+        plan: How the shards were indexed; its folder exists.
+        shards: All of them, in order.
 
     Raises:
         ConfigError: There would be no video, or a label has no class.
     """
-    videos = [(task, probed) for task, probed in videos if task.shard in shards]
-    if any(task.label for task, _ in videos):
-        faults = [*faults, *(_no_label(task) for task, _ in videos if not task.label)]
-        videos = [(task, probed) for task, probed in videos if task.label]
-    if not videos:
-        raise nothing_readable(folder.path, faults)
-    classes = _classes([task.label for task, _ in videos], options)
+    found = _select(plan, shards, is_all=True)
+    if not found.videos:
+        raise nothing_readable(plan.folder.path, found.faults)
+    classes = _classes([video.label for _, video in found.videos], plan.options)
     numbers = _numbers(classes)
-    rows = [_row(task, probed, numbers, parts[task.shard]) for task, probed in videos]
-    counts = Counter(row.shard for row in rows)
-    shards = {number: replace(facts, num_videos=counts[number]) for number, facts in shards.items()}
-    folder.path.mkdir(parents=True, exist_ok=True)
+    rows = [_row(plan, number, video, numbers[video.label]) for number, video in found.videos]
     write_set(
-        folder.path,
+        plan.folder.path,
         rows,
-        faults,
+        found.faults,
         splits=tuple(sorted({split for row in rows for split in row.splits})),
         classes=classes,
-        shards=[{**asdict(facts), "number": number} for number, facts in shards.items()],
-        made={"indexed": {"label_key": options.label_key, "key_with_shard": options.key_with_shard}},
+        shards=[{**asdict(facts), "number": number} for number, facts in _facts(plan, shards, found).items()],
+        made={
+            "indexed": {"label_key": plan.options.label_key, "key_with_shard": plan.options.key_with_shard}
+        },
     )
-    return _summary(folder, rows, videos, faults, tuple(shards.values()), classes, started)
 
 
-def _no_label(task: TarTask) -> PackFault:
-    return PackFault(task.name, SampleCause.NO_LABEL.value, "no label, though other samples have one")
+def summarise_index(plan: IndexPlan, shards: Shards, notes: Sequence[str], elapsed_sec: float) -> PackSummary:
+    """Say what was found in all shards, or in those of a part."""
+    part = plan.options.part
+    found = _select(plan, shards, is_all=part is None)
+    videos = [video for _, video in found.videos]
+    labels = [video.label for video in videos]
+    counts = Counter(
+        f"{split}/{name}" for number, _ in found.videos for split, name in plan.splits[number].items()
+    )
+    return PackSummary(
+        destination=plan.folder.path,
+        part=None if part is None else str(part),
+        num_videos=len(videos),
+        num_bytes=sum(video.size for video in videos),
+        num_frames=sum(video.num_frames for video in videos),
+        duration_sec=sum(video.duration_sec for video in videos),
+        classes=_classes(labels, plan.options) if part is None else class_names(labels),
+        splits=dict(sorted(counts.items())),
+        shards=tuple(_facts(plan, shards, found).values()),
+        fingerprint=fingerprint_videos(
+            (plan.key_in_set(number, video.key), bytes.fromhex(video.checksum))
+            for number, video in found.videos
+        ),
+        faults=found.faults,
+        notes=tuple(notes),
+        elapsed_sec=elapsed_sec,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What of the shards is in the set, and what is not.
+
+    Attributes:
+        videos: In order, each with the number of its shard.
+        faults: In order of the shards; last the videos that have no label although others have one.
+    """
+
+    videos: tuple[tuple[int, IndexedVideo], ...]
+    faults: tuple[PackFault, ...]
+
+
+def _select(plan: IndexPlan, shards: Shards, *, is_all: bool) -> _Found:
+    """Bring shards together; whether a video needs a label is known only when these are all."""
+    faults = [fault for shard in shards.values() for fault in shard.faults]
+    videos = [(number, video) for number, shard in shards.items() for video in shard.videos]
+    if plan.options.unlabelled:
+        videos = [(number, replace(video, label="")) for number, video in videos]
+    elif is_all and any(video.label for _, video in videos):
+        faults += [_no_label(plan, number, video) for number, video in videos if not video.label]
+        videos = [(number, video) for number, video in videos if video.label]
+    return _Found(tuple(videos), tuple(faults))
+
+
+def _no_label(plan: IndexPlan, number: int, video: IndexedVideo) -> PackFault:
+    name = member_name(plan.shards.names[number], video.key, video.extension)
+    return PackFault(name, SampleCause.NO_LABEL.value, "no label, though other samples have one")
+
+
+def _facts(plan: IndexPlan, shards: Shards, found: _Found) -> dict[int, ShardFacts]:
+    """Describe the whole shards by their numbers."""
+    counts = Counter(number for number, _ in found.videos)
+    return {
+        number: ShardFacts(
+            plan.name_in_set(number), counts[number], shard.facts.num_bytes, str(shard.facts.sha256)
+        )
+        for number, shard in shards.items()
+        if shard.facts is not None
+    }
 
 
 def _classes(labels: Sequence[str], options: IndexOptions) -> tuple[str, ...]:
@@ -126,45 +144,18 @@ def _numbers(classes: tuple[str, ...]) -> dict[str, int]:
     }
 
 
-def _row(task: TarTask, probed: ProbedVideo, numbers: dict[str, int], splits: dict[str, str]) -> IndexRow:
+def _row(plan: IndexPlan, number: int, video: IndexedVideo, label: int) -> IndexRow:
     return IndexRow(
-        key=task.key,
-        shard=task.shard,
-        offset=task.offset,
-        size=task.size,
-        extension=task.extension,
-        label=numbers[task.label],
-        num_frames=probed.facts.num_frames,
-        fps=probed.facts.fps,
-        height=probed.facts.height,
-        width=probed.facts.width,
-        checksum=probed.checksum,
-        splits=splits,
-    )
-
-
-def _summary(
-    folder: Location,
-    rows: list[IndexRow],
-    videos: Found,
-    faults: Sequence[PackFault],
-    shards: tuple[ShardFacts, ...],
-    classes: tuple[str, ...],
-    started: float,
-) -> PackSummary:
-    counts = Counter(f"{split}/{part}" for row in rows for split, part in row.splits.items())
-    return PackSummary(
-        destination=folder.path,
-        part=None,
-        num_videos=len(rows),
-        num_bytes=sum(row.size for row in rows),
-        num_frames=sum(row.num_frames for row in rows),
-        duration_sec=sum(probed.facts.duration_sec for _, probed in videos),
-        classes=classes,
-        splits=dict(sorted(counts.items())),
-        shards=shards,
-        fingerprint=fingerprint_rows(rows),
-        faults=tuple(faults),
-        notes=(),
-        elapsed_sec=time.monotonic() - started,
+        key=plan.key_in_set(number, video.key),
+        shard=number,
+        offset=video.offset,
+        size=video.size,
+        extension=video.extension,
+        label=label,
+        num_frames=video.num_frames,
+        fps=video.fps,
+        height=video.height,
+        width=video.width,
+        checksum=bytes.fromhex(video.checksum),
+        splits=plan.splits[number],
     )

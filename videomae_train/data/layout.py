@@ -3,7 +3,7 @@
 shard-000000.tar ...   <key>.<video extension> and <key>.json for each video
 index.arrow            one row per video, Arrow IPC, ordered by shard and place in it
 faults.json            the source's videos that are not in the set, and why
-.packing/              while it is being packed only, see `unfinished`
+.unfinished/           while it is being made only, see `unfinished`
 dataset.json           classes, splits, shards with checksums, fingerprint; written last
 """
 
@@ -21,6 +21,7 @@ import pyarrow as pa
 INDEX_FILE = "index.arrow"
 FAULTS_FILE = "faults.json"
 DESCRIPTION_FILE = "dataset.json"
+SHARDS = "shard-*.tar"
 FORMAT_VERSION = 1
 SPLIT_PREFIX = "split."
 

@@ -10,52 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Self
 
 import av
 
 from videomae_train.data.encoding import Reencoding
 from videomae_train.data.layout import FORMAT_VERSION
+from videomae_train.data.parts import Part, shards_of_part
 from videomae_train.data.sources import SourceSet, SourceVideo
-from videomae_train.errors import ConfigError
 from videomae_train.randomness import keyed_permutation
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of several jobs that pack a set together; it packs every `count`-th shard.
-
-    Attributes:
-        number: From 1 to `count`.
-        count: Jobs in all.
-    """
-
-    number: int
-    count: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a part written as "2/8".
-
-        Raises:
-            ConfigError: It is not written so, or there is no such part.
-        """
-        number, slash, count = text.partition("/")
-        if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
-            return cls(int(number), int(count))
-        raise ConfigError(
-            where="part",
-            came=repr(text),
-            expected="a number and a count such as 2/8, from 1/8 to 8/8",
-            todo="In a Slurm array of 8 with --array=1-8: --part $SLURM_ARRAY_TASK_ID/8",
-        )
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
-
-    def holds(self, shard: int) -> bool:
-        """Say whether the part packs the shard of this number."""
-        return shard % self.count == self.number - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +61,7 @@ class PackPlan:
 
     def shard_numbers(self, part: Part | None) -> list[int]:
         """List the shards of a part, or all of them."""
-        return [number for number in range(len(self.shards)) if part is None or part.holds(number)]
+        return shards_of_part(part, len(self.shards))
 
 
 def options_for(source: SourceSet, options: PackOptions) -> PackOptions:
@@ -132,6 +94,7 @@ def _source_bytes(path: Path) -> int:
 
 def _identity(source: SourceSet, sizes: Sequence[int], options: PackOptions) -> dict[str, object]:
     return {
+        "work": "packing",
         "format": FORMAT_VERSION,
         "layout": source.layout,
         "num_videos": len(source.videos),

@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+from videomae_train.data.finished_shard import FinishedShard
 from videomae_train.data.layout import IndexRow
-from videomae_train.data.pack_plan import PackOptions, Part, describe_reencoding
+from videomae_train.data.pack_plan import PackOptions, describe_reencoding
 from videomae_train.data.pack_summary import PackFault, PackSummary
+from videomae_train.data.parts import Part
 from videomae_train.data.set_files import fingerprint_rows, nothing_readable, write_set
 from videomae_train.data.sources import SourceSet
-from videomae_train.data.unfinished import FinishedShard
 
 
 def complete_set(

@@ -13,27 +13,24 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from videomae_train.data.finished_shard import FinishedShard
 from videomae_train.data.keys import sample_keys
-from videomae_train.data.layout import (
-    IndexRow,
-    shard_name,
-)
+from videomae_train.data.layout import SHARDS, IndexRow, shard_name
 from videomae_train.data.pack_plan import (
     PackOptions,
     PackPlan,
-    Part,
     options_for,
     plan_packing,
 )
 from videomae_train.data.pack_result import complete_set, summarise
 from videomae_train.data.pack_summary import PackFault, PackProgress, PackSummary
+from videomae_train.data.parts import check_part
 from videomae_train.data.probing import Probe, ProbedVideo, probe_source, probed_in_order
 from videomae_train.data.shards import ShardSample, scan_shard, write_shard
 from videomae_train.data.sources import SourceSet, SourceVideo
-from videomae_train.data.unfinished import FinishedShard, UnfinishedSet
-from videomae_train.errors import ConfigError
+from videomae_train.data.unfinished import UnfinishedSet
 
-__all__ = ["PackOptions", "Part", "pack"]
+__all__ = ["PackOptions", "pack"]
 
 
 def pack(
@@ -59,10 +56,10 @@ def pack(
         ConfigError: Another data set is there already, or no video can be decoded.
     """
     started = time.monotonic()
-    _check_part(options)
+    check_part(options.part, overwrite=options.overwrite)
     options = options_for(source, options)
     plan = plan_packing(source, options)
-    unfinished = UnfinishedSet(destination, plan.identity)
+    unfinished = UnfinishedSet(destination, plan.identity, own_shards=SHARDS)
     unfinished.begin(overwrite=options.overwrite)
     shards = _pack_shards(source, destination, plan, options, unfinished, on_progress)
     if options.part is None:
@@ -70,16 +67,6 @@ def pack(
         complete_set(source, destination, options, shards)
         unfinished.end()
     return summarise(source, destination, options.part, shards, time.monotonic() - started)
-
-
-def _check_part(options: PackOptions) -> None:
-    if options.part is not None and options.overwrite:
-        raise ConfigError(
-            where="overwrite",
-            came=f"together with part {options.part}",
-            expected="parts that fill a folder together, of which none removes the others' shards",
-            todo="Remove the old set first, then start the parts.",
-        )
 
 
 def _pack_shards(
@@ -92,7 +79,7 @@ def _pack_shards(
 ) -> list[FinishedShard]:
     """Keep the shards that are finished, write the others; return all of them in order."""
     numbers = plan.shard_numbers(options.part)
-    shards = {number: shard for number in numbers if (shard := unfinished.load(number)) is not None}
+    shards = _finished(numbers, destination, plan, unfinished)
     rest = [number for number in numbers if number not in shards]
     total = sum(len(plan.shards[number]) for number in numbers)
     writer = _ShardWriter(source, destination, _Account(total, list(shards.values()), on_progress))
@@ -105,8 +92,17 @@ def _pack_shards(
         for number in rest:
             unfinished.remove_leftovers(number)
             shards[number] = writer.write(number, islice(probes, len(plan.shards[number])))
-            unfinished.save(number, shards[number])
+            unfinished.save(number, shards[number].as_json(), of=plan.identity)
     return [shards[number] for number in numbers]
+
+
+def _finished(
+    numbers: list[int], destination: Path, plan: PackPlan, unfinished: UnfinishedSet
+) -> dict[int, FinishedShard]:
+    """Find the shards that are finished and still what was written."""
+    receipts = {number: unfinished.load(number, of=plan.identity) for number in numbers}
+    shards = {n: FinishedShard.from_json(content) for n, content in receipts.items() if content is not None}
+    return {number: shard for number, shard in shards.items() if shard.is_whole(destination)}
 
 
 class _Account:

@@ -25,6 +25,8 @@ BLOCK_BYTES = 16 * 2**20
 _FILE_SYSTEM_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": {"retries": {"max_attempts": 0}}}}
 # What another attempt cannot change.
 _FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, NotImplementedError, TypeError, ValueError)
+# What the file systems of fsspec call a file's ETag, or else the time of its last change.
+_VERSION_FIELDS = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime", "updated")
 _WORTH_REPEATING = frozenset({408, 425, 429})
 
 Result = TypeVar("Result")
@@ -78,10 +80,21 @@ class RemoteFiles:
         Raises:
             ShardError: The server does not say, after all attempts.
         """
+        return self.version(file)[0]
+
+    def version(self, file: Location) -> tuple[int, str]:
+        """Ask for a file's length in bytes, and for what is another when the file is written again.
+
+        Returns:
+            Length, and ETag or time of change; "" if the server states neither.
+
+        Raises:
+            ShardError: The server does not state the length, after all attempts.
+        """
         info = self._repeat(file, lambda system: _call(system, "info", file.address, timeout=self._limit))
         if info.get("size") is None:
             raise _gave_up(file, "a server that does not state the length", 1)
-        return int(info["size"])
+        return int(info["size"]), next((str(info[name]) for name in _VERSION_FIELDS if info.get(name)), "")
 
     def read(self, file: Location, offset: int, size: int) -> bytes:
         """Read a byte range, in several requests if it is large.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from videomae_train.data.decoding import probe_video
 from videomae_train.data.layout import content_checksum
 from videomae_train.data.probing import FaultyVideo, ProbedVideo
+from videomae_train.data.tar_samples import TarVideo
 from videomae_train.errors import DecodeError
 
 
@@ -16,29 +17,21 @@ class TarTask:
 
     Attributes:
         shard: Number of the shard.
+        place: Among what was found in the shard.
         name: Shard and member, for messages.
-        key: In the index.
-        extension: Of the video.
-        offset: First byte in the shard.
-        size: Bytes.
-        label: Class number or name, "" if it has none.
-        content: The video's bytes; none once it has been decoded.
+        video: The video.
     """
 
     shard: int
+    place: int
     name: str
-    key: str
-    extension: str
-    offset: int
-    size: int
-    label: str
-    content: bytes
+    video: TarVideo
 
 
 def probe_tar_video(task: TarTask) -> ProbedVideo | FaultyVideo:
     """Decode a video to the end; a fault is a result, not an error."""
     try:
-        facts = probe_video(task.content, where=task.name)
+        facts = probe_video(task.video.content, where=task.name)
     except DecodeError as error:
         return FaultyVideo(error.cause.value, str(error))
-    return ProbedVideo(b"", task.extension, content_checksum(task.content), facts)
+    return ProbedVideo(b"", task.video.extension, content_checksum(task.video.content), facts)

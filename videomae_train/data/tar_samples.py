@@ -70,6 +70,9 @@ def read_samples(members: Iterable[TarMember], label_key: str | None) -> Iterato
     """
     key, parts = "", list[tuple[str, TarMember]]()
     for member in members:
+        if not _is_text(member.name):
+            yield TarFault(_escaped(member.name), SampleCause.NO_SAMPLE, "a name that is not UTF-8")
+            continue
         folder, _, name = member.name.removeprefix("./").rpartition("/")
         stem, dot, extension = name.partition(".")
         if not stem or not dot:
@@ -114,4 +117,17 @@ def _label(members: dict[str, TarMember], label_key: str | None) -> str:
     label = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
     if label.isascii() and label.isdecimal():
         return str(int(label))  # "007" and 7 are one class
-    return "" if label == "-1" else label
+    return "" if label == "-1" or not _is_text(label) else label
+
+
+def _is_text(text: str) -> bool:
+    """Say whether UTF-8 can hold a text, which names of other encodings and escapes in JSON may prevent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escaped(name: str) -> str:
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -46,11 +46,12 @@ class TarStream:
     Args:
         place: The file.
         files: Reads remote ones.
+        num_bytes: Length of a remote one; None asks the server for it.
     """
 
-    def __init__(self, place: Location, files: RemoteFiles) -> None:
+    def __init__(self, place: Location, files: RemoteFiles, num_bytes: int | None = None) -> None:
         self._place = place
-        self._source = _HashedSource(read_blocks(files, place))
+        self._source = _HashedSource(read_blocks(files, place, num_bytes))
 
     def members(self) -> Iterator[TarMember]:
         """Give every file of the archive in order; afterwards `facts` are known.

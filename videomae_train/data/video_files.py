@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomae_train.data.counting import count_frames
-from videomae_train.data.datasets import NOTHING, make_fault
 from videomae_train.data.decoding import probe_video
 from videomae_train.data.loader import BatchLoader, make_loader
 from videomae_train.data.options import LoaderOptions, ViewOptions
 from videomae_train.data.source_files import read_source_file
+from videomae_train.data.stand_ins import NOTHING, make_fault
 from videomae_train.data.video_table import VideoNames
 from videomae_train.data.views import Video, evaluation_views
 from videomae_train.data.watch import decoding

@@ -6,8 +6,8 @@ import signal
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 
-from videomae_train.data.datasets import make_fault
 from videomae_train.data.passed_by import PassedBy
+from videomae_train.data.stand_ins import make_fault
 from videomae_train.data.video_table import VideoNames
 from videomae_train.data.watch import Decoding, DecodingBoard
 from videomae_train.errors import DecodeCause, DecodeError, TrainingError, VideoMAETrainError

@@ -12,8 +12,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from videomae_train.data.datasets import make_fault
 from videomae_train.data.options import LoaderOptions, ViewOptions
+from videomae_train.data.stand_ins import make_fault
 from videomae_train.data.video_files import VideoFileDataset, video_file_loader
 from videomae_train.errors import ConfigError, DecodeError
 from videomae_train.evaluation.scoring import mean_probabilities
