@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,16 @@ def test_arrays__are_read_and_written_in_blocks(tmp_path: Path, monkeypatch: pyt
     assert max(map(len, blocks)) == 4
     np.testing.assert_array_equal(np.concatenate(blocks), rows)
     assert feature_files.read_names(tmp_path / "a", "safetensors") == ({"b": 1}, ["x"])
+
+
+def test_safetensors__arrays_begin_where_their_items_may(tmp_path: Path) -> None:
+    """Readers that map the file look at whole items; the format wants no gaps."""
+    odd = {"a": np.zeros(3, np.float16), "b": np.zeros(1, np.float64), "c": np.zeros(1, np.float32)}
+    write_arrays(
+        tmp_path / "x", {name: ArrayBlocks.of(each) for name, each in odd.items()}, {}, "safetensors"
+    )
+    content = (tmp_path / "x").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    for name, array in odd.items():
+        assert (8 + length + header[name]["data_offsets"][0]) % array.dtype.itemsize == 0

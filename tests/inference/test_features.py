@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -176,6 +177,31 @@ def test_faults__are_said_once_and_nothing_else_of_the_video(
         )
     assert found["empty.mp4"].fault is not None
     assert found["empty.mp4"].fault.key == "empty.mp4"
+
+
+def late_cut(file: Path) -> None:
+    """Write an AVI file of 40 frames of which the last are missing: only its end shows that."""
+    with av.open(file, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 32, 32
+        for level in range(40):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 6 * level, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def test_video__whose_end_is_missing_has_no_features_though_it_began_well(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    late_cut(tmp_path / "cut.avi")
+    extractor = extractor_of(pretrained)
+    pieces = list(extractor.pieces(find_videos(tmp_path / "cut.avi")))
+    assert sum(len(piece.features) for piece in pieces) > 4
+    assert [piece.is_last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    (video,) = extractor.extract(find_videos(tmp_path / "cut.avi"))
+    assert video.fault is not None
+    assert (video.fault.cause, len(video.features), video.num_frames) == ("truncated", 0, 0)
 
 
 def test_decoder__that_crashes_costs_its_video_alone(
