@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from videomae_train.config import verbs
+from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.loader import (
     compose_config,
     load_config,
@@ -22,10 +23,12 @@ from videomae_train.config.loader import (
     task_overrides,
     validate_config,
 )
+from videomae_train.config.neighbours import probe_neighbours
 from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.reconstruct import reconstruct
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
+from videomae_train.evaluation.scoring import Accuracy
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.requeue import requeue_after
@@ -61,9 +64,21 @@ def _finetune(mapping: DictConfig) -> None:
     _end_training(config.run, outcome)
 
 
+def _probe(mapping: DictConfig) -> None:
+    if "knn" in mapping:
+        neighbours = _load("probe", mapping, NeighboursConfig)
+        _say_score(neighbours, probe_neighbours(neighbours))
+        return
+    config = _load_training("probe", mapping, FinetuneConfig)
+    _end_training(config.run, verbs.finetune(config, "probe"))
+
+
 def _evaluate(mapping: DictConfig) -> None:
     config = _load("evaluate", mapping, EvaluateConfig)
-    accuracy = verbs.evaluate(config)
+    _say_score(config, verbs.evaluate(config))
+
+
+def _say_score(config: EvaluateConfig | NeighboursConfig, accuracy: Accuracy | None) -> None:
     if accuracy is None:  # another rank says it
         return
     top5 = "" if accuracy.top5 is None else f" · top-5 {accuracy.top5:.4f}"
@@ -86,6 +101,7 @@ def _reconstruct(mapping: DictConfig) -> None:
 _JOBS: dict[str, Callable[[DictConfig], None]] = {
     "pretrain": _pretrain,
     "finetune": _finetune,
+    "probe": _probe,
     "evaluate": _evaluate,
     "reconstruct": _reconstruct,
 }

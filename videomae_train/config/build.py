@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.micro_batch import initial_micro_batch
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
@@ -92,11 +93,14 @@ def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
 def classifier(
     config: FinetuneConfig, classes: tuple[str, ...]
 ) -> tuple[VideoMAEForVideoClassification, WeightsReport | None]:
-    """Make the classifier, from weights (with the fate of every tensor) or from scratch (with None)."""
-    wanted = replace(config.source, **config.head.model_dump()).with_labels(dict(enumerate(classes)))
+    """Make the classifier, frozen as asked: from weights (with every tensor's fate) or from scratch (with None)."""
+    wanted = config.architecture(dict(enumerate(classes)))
     if config.weights is None:
-        return VideoMAEForVideoClassification(wanted), None
-    return classifier_from_pretrained(config.weights, wanted)
+        model, fates = VideoMAEForVideoClassification(wanted), None
+    else:
+        model, fates = classifier_from_pretrained(config.weights, wanted)
+    model.encoder.freeze(config.frozen_blocks)
+    return model, fates
 
 
 def pretraining_model(config: PretrainConfig) -> tuple[VideoMAEForPreTraining, WeightsReport | None]:
@@ -228,8 +232,18 @@ def _shortened(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (f" ... ({len(names)})" if len(names) > 5 else "")
 
 
-def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy) -> None:
-    """Write scores.npz (keys, ids, labels, probabilities, classes) and metrics.json into the run's folder."""
+def save_scores(
+    config: EvaluateConfig | NeighboursConfig,
+    selection: str,
+    scores: VideoScores,
+    accuracy: Accuracy,
+    conditions: Mapping[str, object] | None = None,
+) -> None:
+    """Write scores.npz (keys, ids, labels, probabilities, classes) and metrics.json into the run's folder.
+
+    The conditions are what else the scores stand on, for metrics.json.
+    """
+    config.run.mkdir(parents=True, exist_ok=True)
     dataset = PackedDataset.open(config.data.path)
     matrix = confusion_matrix(scores)
     np.savez_compressed(
@@ -242,7 +256,8 @@ def save_scores(config: EvaluateConfig, scores: VideoScores, accuracy: Accuracy)
     )
     record = {
         "weights": str(config.weights),
-        "selection": config.data.selection,
+        "selection": selection,
+        **(conditions or {}),
         "views": f"{config.data.num_clips} x {config.data.num_crops}",
         **asdict(accuracy),
         "classes": [asdict(score) for score in class_scores(matrix, dataset.classes)],

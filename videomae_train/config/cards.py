@@ -36,11 +36,24 @@ def classifier_card(config: FinetuneConfig, plan: StepPlan, *, num_videos: int, 
     """Write the card of a classifier, Markdown; scores come from `videomae evaluate` and stand in its folder."""
     rows = {
         "task": "action classification",
+        **_probe_rows(config),
         "started from": f"`{config.weights}`" if config.weights else "random weights",
         "selection": config.data.selection,
         **_common_rows(config, plan, num_videos, fingerprint),
     }
     return _card("VideoMAE, classifier", rows, config.settings())
+
+
+def _probe_rows(config: FinetuneConfig) -> dict[str, str]:
+    """Say what did not train, and what kind of head did."""
+    frozen, kind = config.frozen_blocks, config.head.head_kind
+    parts = "the whole encoder" if frozen == "all" else f"the embedding and the first {frozen} blocks"
+    heads = {
+        "linear": {},
+        "batch_norm": {"head": "linear; a batch norm without weights is folded into it"},
+        "attentive": {"head": "one cross-attention block with a learned query over all tokens, then linear"},
+    }
+    return {**({"frozen": parts} if frozen else {}), **heads[kind]}
 
 
 def _common_rows(

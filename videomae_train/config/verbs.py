@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -60,10 +61,14 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
         )
 
 
-def finetune(config: FinetuneConfig) -> TrainOutcome:
+def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finetune") -> TrainOutcome:
     """Fine-tune pretrained weights, or train from scratch, and write the weights folder.
 
     Signals end it as they end `pretrain`.
+
+    Args:
+        config: What to train.
+        verb: What the run is recorded as; a probe that trains is a fine-tuning of a head on a frozen encoder.
 
     Raises:
         ConfigError: The request was wrong.
@@ -71,7 +76,7 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
         VideoMAETrainError: The run failed.
     """
     with StopRequest() as stop:
-        _claim(config, "finetune")
+        _claim(config, verb)
         data = build.finetune_data(config)
         plan = build.step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
@@ -84,7 +89,7 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
             config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
         )
         watchers = [watching.finetune_alarms(config)]
-        return _fit(config, model, module, data, stop, {}, watchers, title="finetune", card=card)
+        return _fit(config, model, module, data, stop, {}, watchers, title=verb, card=card)
 
 
 def evaluate(config: EvaluateConfig) -> Accuracy | None:
@@ -110,8 +115,7 @@ def evaluate(config: EvaluateConfig) -> Accuracy | None:
     if scores is None:
         return None
     accuracy = measure_accuracy(scores)
-    config.run.mkdir(parents=True, exist_ok=True)
-    build.save_scores(config, scores, accuracy)
+    build.save_scores(config, config.data.selection, scores, accuracy)
     return accuracy
 
 

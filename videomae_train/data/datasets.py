@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomae_train.data.index import Selection
-from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, PretrainDataOptions
+from videomae_train.data.options import FinetuneDataOptions, PretrainDataOptions, ViewOptions
 from videomae_train.data.order import EpochOrder
 from videomae_train.data.video_table import VideoNames
 from videomae_train.data.views import SampleKey, Video, evaluation_views, finetune_views, pretrain_views
@@ -194,9 +194,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         ConfigError: A video has no label, or no frame rate where the options count in seconds.
     """
 
-    def __init__(
-        self, selection: Selection, options: EvaluationDataOptions, *, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, selection: Selection, options: ViewOptions, *, rank: int = 0, world: int = 1) -> None:
         selection.check_labelled()
         check_pace(selection, options)
         self.selection = selection
@@ -230,7 +228,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
 
 
 def check_pace(
-    selection: Selection, options: PretrainDataOptions | FinetuneDataOptions | EvaluationDataOptions
+    selection: Selection, options: PretrainDataOptions | FinetuneDataOptions | ViewOptions
 ) -> None:
     """Refuse videos without a frame rate where a clip's frames are so many seconds apart.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         self.grad_checkpointing = False
         self.frozen_blocks = 0
 
-    def freeze(self, num_blocks: int) -> None:
+    def freeze(self, num_blocks: int | Literal["all"]) -> None:
         """Hold the embedding and the first blocks as they are, with all of them the final norm too; 0 holds nothing.
 
         They get no gradient, so that no optimiser of ours touches them, stay in evaluation mode, and leave nothing for
@@ -47,6 +47,7 @@ class Encoder(nn.Module):
         Raises:
             ConfigError: There are fewer blocks.
         """
+        num_blocks = len(self.blocks) if num_blocks == "all" else num_blocks
         if not 0 <= num_blocks <= len(self.blocks):
             raise ConfigError(
                 where="frozen_blocks",

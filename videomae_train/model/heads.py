@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from videomae_train.model.blocks import encoder_sizes
 from videomae_train.model.config import VideoMAEConfig
@@ -34,15 +33,16 @@ class BatchStandardise(nn.Module):
         self.num_passes: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise features (B, D), B > 1 in training."""
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, eps=_EPS)
-        self._follow(x.detach().to(self.running_mean.dtype))
-        return F.batch_norm(x, None, None, training=True, eps=_EPS)
+        """Standardise features (B, D); in training of a single clip nothing is left."""
+        x = x.to(self.running_mean.dtype)
+        var, mean = self.running_var, self.running_mean
+        if self.training:
+            var, mean = torch.var_mean(x, dim=0, correction=0)
+            self._follow(mean.detach(), var.detach() * (len(x) / max(len(x) - 1, 1)))
+        return (x - mean) * (var + _EPS).rsqrt()
 
     @torch.no_grad()
-    def _follow(self, x: Tensor) -> None:
-        var, mean = torch.var_mean(x, dim=0)
+    def _follow(self, mean: Tensor, var: Tensor) -> None:
         finite = torch.isfinite(var + mean).all()
         self.num_passes += finite
         share = torch.where(finite, (1.0 / self.num_passes.clamp(min=1)).clamp(min=_MOMENTUM), 0.0)

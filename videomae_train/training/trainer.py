@@ -174,6 +174,7 @@ def _quieten_lightning() -> None:
         "isinstance.treespec",
         "You passed in a `val_dataloader`",
         "The 'train_dataloader' does not have",
+        r"Found \d+ module\(s\) in eval mode",  # frozen ones
         "The `srun` command is available",  # rank_environment decides on that
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")
