@@ -52,31 +52,35 @@ def score(folder: Path, data: Path, run: Path) -> dict[str, object]:
     return json.loads((run / "metrics.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def probes(weights: Path, packed_motions: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of each probe that trains."""
+    runs = {kind: tmp_path_factory.mktemp(kind) / "run" for kind in ("linear", "attentive")}
+    for kind, run in runs.items():
+        given = [f"probe={kind}", f"weights={weights}", f"data.path={packed_motions}", *SPLIT, *TRAINED]
+        assert videomae("probe", *given, f"run={run}") == 0
+    return runs
+
+
 @pytest.mark.parametrize("kind", ["linear", "attentive"])
 def test_probe__trains_the_head_alone_and_is_scored(
-    kind: str, weights: Path, packed_motions: Path, tmp_path: Path
+    kind: str, weights: Path, probes: dict[str, Path], packed_motions: Path, tmp_path: Path
 ) -> None:
-    run, data = tmp_path / "probe", f"data.path={packed_motions}"
-    assert videomae("probe", f"probe={kind}", f"weights={weights}", data, *SPLIT, *TRAINED, f"run={run}") == 0
+    run, before = probes[kind], pretrained_encoder(weights)
     assert np.isfinite(read_metric(run, "train/loss")[1]).all()
-    before = pretrained_encoder(weights)
     for name, tensor in of_encoder(run / "weights").items():
         assert torch.equal(tensor, before[name]), name
-    optimizer = torch.load(run / "checkpoints" / "step-00000008.ckpt", weights_only=True)["optimizer_states"][
-        0
-    ]
-    assert len(optimizer["state"]) == {"linear": 2, "attentive": 22}[kind], "the head's parameters"
+    state = torch.load(run / "checkpoints" / "step-00000008.ckpt", weights_only=True)
+    in_optimizer = len(state["optimizer_states"][0]["state"])
+    assert in_optimizer == {"linear": 2, "attentive": 22}[kind], "the head's parameters"
     assert score(run / "weights", packed_motions, tmp_path / "scores")["num_scored"] == 4
     card = (run / "weights" / "README.md").read_text()
     assert "| frozen | the whole encoder |" in card
     assert json.loads((run / "run.json").read_text())["verb"] == "probe"
 
 
-def test_linear_probe__is_a_folder_for_transformers(
-    weights: Path, packed_motions: Path, tmp_path: Path
-) -> None:
-    run, data = tmp_path / "probe", f"data.path={packed_motions}"
-    assert videomae("probe", f"weights={weights}", data, *SPLIT, *TRAINED, f"run={run}") == 0
+def test_linear_probe__is_a_folder_for_transformers(probes: dict[str, Path]) -> None:
+    run = probes["linear"]
     assert read_config(run / "weights").head_kind == "linear"
     theirs = transformers.VideoMAEForVideoClassification.from_pretrained(run / "weights")
     ours, unfolded = load_classifier(run / "weights"), load_classifier(run / "checkpoints/step-00000008.ckpt")
@@ -87,26 +91,17 @@ def test_linear_probe__is_a_folder_for_transformers(
     torch.testing.assert_close(theirs(pixels).logits, ours(pixels).logits, rtol=1e-2, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["linear", "attentive"])
+@pytest.mark.parametrize("kind", ["linear", pytest.param("attentive", marks=pytest.mark.slow)])
 def test_probe__that_was_killed_ends_as_the_one_left_alone(
-    kind: str, weights: Path, packed_motions: Path, tmp_path: Path
+    kind: str, weights: Path, probes: dict[str, Path], packed_motions: Path, tmp_path: Path
 ) -> None:
-    command = [
-        "probe",
-        f"probe={kind}",
-        f"weights={weights}",
-        f"data.path={packed_motions}",
-        *SPLIT,
-        *TRAINED,
-    ]
-    assert end_of(start(*command, f"run={tmp_path / 'straight'}")) == 0
-    run = tmp_path / "run"
-    process = start(*command, f"run={run}")
-    wait_for(lambda: num_steps(run) >= 3)
+    given = [f"probe={kind}", f"weights={weights}", f"data.path={packed_motions}", *SPLIT, *TRAINED]
+    process = start("probe", *given, f"run={tmp_path}")
+    wait_for(lambda: num_steps(tmp_path) >= 3)
     os.kill(process, signal.SIGKILL)
-    end_of(process)
-    assert end_of(start("probe", f"run={run}")) == 0, "by its folder alone"
-    assert_same_run(run, tmp_path / "straight", 8)
+    assert end_of(process) == -signal.SIGKILL
+    assert end_of(start("probe", f"run={tmp_path}")) == 0, "by its folder alone"
+    assert_same_run(tmp_path, probes[kind], 8)
 
 
 def test_frozen_prefix__with_layer_decay_average_and_drop_path(
@@ -125,10 +120,10 @@ def test_frozen_prefix__with_layer_decay_average_and_drop_path(
     assert "frozen | the embedding and the first 1 blocks" in (run / "weights" / "README.md").read_text()
 
 
-def on_ranks(number: int, *arguments: str) -> None:
+def on_two_ranks(*arguments: str) -> None:
     command = [Path(sys.executable).parent / "videomae", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (number, done.stderr[-3000:])
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
@@ -137,10 +132,10 @@ def test_probe__on_two_ranks_takes_the_steps_of_one(
 ) -> None:
     """Frozen parts take no part in the exchange of gradients, and nobody has to look for unused parameters."""
     given = ["probe=attentive", f"weights={weights}", f"data.path={packed_motions}", *SPLIT, *TRAINED]
-    for ranks in (1, 2):
-        machine = ["trainer.micro_batch=4", f"trainer.devices={ranks}", f"run={tmp_path / str(ranks)}"]
-        on_ranks(ranks, "probe", *given, *machine)
-    one, two = (load_classifier(tmp_path / ranks / "weights").state_dict() for ranks in ("1", "2"))
+    given += ["trainer.micro_batch=4"]
+    assert videomae("probe", *given, f"run={tmp_path / 'one'}") == 0
+    on_two_ranks("probe", *given, "trainer.devices=2", f"run={tmp_path / 'two'}")
+    one, two = (load_classifier(tmp_path / ranks / "weights").state_dict() for ranks in ("one", "two"))
     for name, tensor in one.items():
         assert not name.startswith("encoder.") or torch.equal(two[name], tensor), name
         torch.testing.assert_close(two[name], tensor, rtol=0, atol=2e-5, msg=name)
@@ -151,22 +146,15 @@ def test_neighbours__are_the_same_to_the_last_digit_on_any_number_of_ranks(
     weights: Path, packed_motions: Path, tmp_path: Path
 ) -> None:
     given = ["probe=knn", f"weights={weights}", f"data.path={packed_motions}", *SPLIT, "data.stride=2"]
-    scores = {}
-    for ranks in (1, 2):
-        machine = [
-            "accelerator=cpu",
-            "batch_videos=1",
-            "threads=1",
-            "loader.num_workers=0",
-            f"devices={ranks}",
-        ]
-        on_ranks(ranks, "probe", *given, *machine, f"run={tmp_path / str(ranks)}")
-        scores[ranks] = dict(np.load(tmp_path / str(ranks) / "scores.npz"))
-    for name, values in scores[1].items():
-        np.testing.assert_array_equal(scores[2][name], values, err_msg=name)
+    given += ["accelerator=cpu", "batch_videos=1", "threads=1", "loader.num_workers=0"]
+    assert videomae("probe", *given, f"run={tmp_path / 'one'}") == 0
+    on_two_ranks("probe", *given, "devices=2", f"run={tmp_path / 'two'}")
+    one, two = (dict(np.load(tmp_path / ranks / "scores.npz")) for ranks in ("one", "two"))
+    for name, values in one.items():
+        np.testing.assert_array_equal(two[name], values, err_msg=name)
 
 
-def test_neighbours__are_a_plain_recount(weights: Path, packed_motions: Path, tmp_path: Path) -> None:
+def test_neighbours__vote_and_are_scored(weights: Path, packed_motions: Path, tmp_path: Path) -> None:
     knn = ["probe=knn", f"weights={weights}", f"data.path={packed_motions}", *SPLIT, "loader.num_workers=0"]
     few = ["data.stride=2", "knn.neighbours=3", "data.per_class=4", "accelerator=cpu", "batch_videos=3"]
     run = tmp_path / "knn"
