@@ -111,12 +111,14 @@ TRAINED_PROBES = [name for name in choices("probe") if name != "knn"]
 
 
 @pytest.mark.parametrize("name", TRAINED_PROBES)
-@pytest.mark.parametrize("data", ["finetune", "finetune_something"])
+@pytest.mark.parametrize(
+    "data", ["data=finetune", "data=finetune_something", *(f"experiment={name}" for name in recipes("probe"))]
+)
 def test_probe__every_choice_validates_with_weights_and_from_scratch(
     name: str, data: str, weights: Path, packed_motions: Path
 ) -> None:
     for source in (f"weights={weights}", "model=tiny"):
-        given = [f"probe={name}", f"data={data}", source, f"data.path={packed_motions}", "run=somewhere"]
+        given = [f"probe={name}", data, source, f"data.path={packed_motions}", "run=somewhere"]
         config = load_config("probe", compose_config("probe", given), FinetuneConfig)
         # A probe of whatever the encoder was, not of what augmentation or decay make of it.
         assert config.frozen_blocks == "all"
