@@ -118,10 +118,11 @@ def test_optimizer_state__layer_decay_does_not_matter(caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize(("averaged", "best"), [(False, False), (True, False), (True, True)])
 def test_sums__weights_gradients_moments_average_clips_activations(averaged: bool, best: bool) -> None:
-    memory = memory_of_rank(PassCost(1000, 0, 500), state_per_weight=2.0, averaged=averaged, clip_bytes=30)
-    assert memory.total == 4 * 1000 * (1 + 1 + 2 + averaged) + 500 + 30
-    disk = disk_of_run(1000, state_per_weight=2.0, averaged=averaged, keep=2, best=best)
-    assert disk.checkpoint == 12_000 + 4_000 * averaged + 4_000 * best
+    cost = PassCost(1000, 600, 0, 500)
+    memory = memory_of_rank(cost, state_per_weight=2.0, averaged=averaged, clip_bytes=30)
+    assert memory.total == 4 * 1000 * (1 + averaged) + 4 * 600 * (1 + 2) + 500 + 30
+    disk = disk_of_run(cost, state_per_weight=2.0, averaged=averaged, keep=2, best=best)
+    assert disk.checkpoint == 4_000 + 2 * 2_400 + 4_000 * averaged + 4_000 * best
     assert disk.total == 3 * disk.checkpoint + 4_000 * (1 + best)
 
 

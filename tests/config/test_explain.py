@@ -86,6 +86,40 @@ def test_finetuning__with_weights_counts_their_architecture(tmp_path: Path) -> N
     assert value_of(found, "data.num_frames") == (8, Origin("derived"))
 
 
+def test_probe__trains_its_head_alone_and_costs_accordingly() -> None:
+    short = ["model=tiny", "trainer=cpu", "optim.global_batch=16", "trainer.micro_batch=16"]
+    costs = {}
+    for verb, overrides in (("probe", []), ("finetune", ["data.views=1"])):
+        found = explain(verb, [*short, *overrides], num_videos=1000)  # type: ignore[arg-type]
+        assert found.cost is not None
+        costs[verb] = found.cost
+    probe, whole = costs["probe"], costs["finetune"]
+    # Encoder of configs/model/tiny.yaml, a norm that does not train and a head for 400 classes that does.
+    assert probe.counted.parameters == whole.counted.parameters
+    assert probe.counted.trained == 192 * 400 + 400
+    assert probe.memory.gradients == probe.memory.optimizer == 4 * probe.counted.trained, "SGD with momentum"
+    assert probe.memory.activations < 0.01 * whole.memory.activations
+    assert probe.flops_per_step == pytest.approx(whole.flops_per_step / 3, rel=0.02), "no backward pass"
+    assert probe.disk.checkpoint == 4 * (probe.counted.parameters + probe.counted.trained)
+
+
+def test_probe__its_values_have_origins() -> None:
+    found = explain("probe", ["probe=attentive", "data=finetune_something", "frozen_blocks=10"])
+    assert found.missing == ("data.path", "weights")
+    assert value_of(found, "frozen_blocks") == (10, Origin("command line"))
+    assert value_of(found, "optim.name") == ("adamw", Origin("group", "probe/attentive.yaml", "command line"))
+    assert value_of(found, "mix.mixup_alpha") == (
+        0.0,
+        Origin("group", "probe/shared/trained.yaml", "default"),
+    )
+    assert value_of(found, "data.windows")[1].file == "data/finetune_something.yaml"
+
+
+def test_probe__that_trains_nothing_has_nothing_to_explain() -> None:
+    with pytest.raises(ConfigError, match="knn, which trains nothing"):
+        explain("probe", ["probe=knn"])
+
+
 def test_cost__follows_micro_batch_and_decoder() -> None:
     small, large = (
         explain("pretrain", [*TINY, *SHORT, f"trainer.micro_batch={micro}"]).cost for micro in (2, 4)

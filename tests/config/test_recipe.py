@@ -33,6 +33,11 @@ def finetuning(run: Path) -> FinetuneConfig:
     return load_config("finetune", mapping, FinetuneConfig)
 
 
+def probing(run: Path) -> FinetuneConfig:
+    mapping = compose_config("probe", [*FINETUNE, "data.path=x", f"run={run}"])
+    return load_config("probe", mapping, FinetuneConfig)
+
+
 def hybrid(run: Path) -> PretrainConfig:
     sets = ["data=hybrid", "data.sets.kinetics.path=y", "data.sets.something.path=z"]
     mapping = compose_config("pretrain", ["model=tiny", *sets, f"run={run}"])
@@ -47,7 +52,7 @@ def keys_of(values: Any, prefix: str = "") -> set[str]:
 
 def test_every_field__is_of_one_kind_and_every_kind_of_some_field(tmp_path: Path) -> None:
     fields = keys_of(finetuning(tmp_path).given())
-    for config in (pretraining(tmp_path), hybrid(tmp_path)):
+    for config in (pretraining(tmp_path), hybrid(tmp_path), probing(tmp_path)):
         fields |= keys_of(config.given())
     assert {kind_of(field) for field in fields} == set(Kind)  # raises for one that nobody has thought about
     for entry in KINDS:

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.paths import configs_folder
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
+from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, save_weights_folder
 
 FILES = sorted(configs_folder().rglob("*.yaml"))
@@ -103,6 +105,55 @@ def test_finetune__every_recipe_validates_with_weights_and_from_scratch(
         )
         config = load_config("finetune", mapping, FinetuneConfig)
         assert config.data.num_frames == config.source.num_frames
+
+
+TRAINED_PROBES = [name for name in choices("probe") if name != "knn"]
+
+
+@pytest.mark.parametrize("name", TRAINED_PROBES)
+@pytest.mark.parametrize(
+    "data", ["data=finetune", "data=finetune_something", *(f"experiment={name}" for name in recipes("probe"))]
+)
+def test_probe__every_choice_validates_with_weights_and_from_scratch(
+    name: str, data: str, weights: Path, packed_motions: Path
+) -> None:
+    for source in (f"weights={weights}", "model=tiny"):
+        given = [f"probe={name}", data, source, f"data.path={packed_motions}", "run=somewhere"]
+        config = load_config("probe", compose_config("probe", given), FinetuneConfig)
+        # A probe of whatever the encoder was, not of what augmentation or decay make of it.
+        assert config.frozen_blocks == "all"
+        assert not config.mix.mixes
+        assert (config.mix.label_smoothing, config.head.drop_path_rate, config.data.randaugment) == (
+            0,
+            0,
+            None,
+        )
+
+
+def test_probes__resolve_to_what_was_published() -> None:
+    """MAE, appendix A.1, with SGD instead of LARS; V-JEPA, frozen evaluation."""
+    rows = {}
+    for name in TRAINED_PROBES:
+        mapping = compose_config("probe", [f"probe={name}", "model=base", "data.path=x", "run=x"])
+        optim = load_config("probe", mapping, FinetuneConfig).optim
+        rows[name] = (
+            optim.name,
+            optim.base_lr,
+            optim.min_lr,
+            optim.weight_decay,
+            optim.epochs,
+            optim.warmup_epochs,
+        )
+    assert rows == {"linear": ("sgd", 0.1, 0, 0, 90, 10), "attentive": ("adamw", 1e-3, 0, 0.01, 20, 0)}
+
+
+def test_probe_knn__validates_and_has_nothing_that_it_would_ignore(weights: Path) -> None:
+    mapping = compose_config("probe", ["probe=knn", f"weights={weights}", "data.path=x", "run=somewhere"])
+    config = load_config("probe", mapping, NeighboursConfig)
+    assert (config.knn.neighbours, config.knn.temperature, config.data.num_frames) == (20, 0.07, 4)
+    for ignored in ("optim.steps=1", "mix.mixup_alpha=0", "seed=1", "frozen_blocks=1"):
+        with pytest.raises(ConfigError, match="unknown key"):
+            compose_config("probe", ["probe=knn", ignored])
 
 
 def test_evaluate_and_reconstruct__validate(weights: Path) -> None:

@@ -87,7 +87,7 @@ def write_evaluation(
     write_json(
         run / "metrics.json",
         {
-            "weights": str(weights), "data": data, "selection": "split1/test", "views": "5 x 3",
+            "weights": str(weights), "data": data and {"path": data}, "selection": "split1/test", "views": "5 x 3",
             "top1": top1, "top5": None, "mean_class": top1,
             "top1_interval": [max(0.0, top1 - 0.2), min(1.0, top1 + 0.2)], "mean_class_interval": [0.0, 1.0],
             "num_scored": num_videos, "num_videos": num_videos + 1,

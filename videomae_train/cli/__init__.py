@@ -36,14 +36,15 @@ def main() -> NoReturn:
 def videomae() -> None:
     """Pretrain video transformers by masked reconstruction, fine-tune and evaluate them.
 
-    pretrain, finetune, evaluate and reconstruct take Hydra overrides (videomae pretrain model=base
+    pretrain, finetune, probe, evaluate and reconstruct take Hydra overrides (videomae pretrain model=base
     masking.ratio=0.95); `videomae VERB --help` lists their groups, `videomae VERB --cfg job` prints the whole
     configuration.
     """
 
 
 for _verb in (
-    *(training.pretrain, training.finetune, training.evaluate, training.reconstruct, training.explain),
+    *(training.pretrain, training.finetune, training.probe, training.evaluate),
+    *(training.reconstruct, training.explain),
     *(sets.pack, sets.check, sets.index, sets.stage),
     *(use.predict, use.features, use.convert, use.report, use.demo),
     bench.bench,

@@ -30,6 +30,13 @@ def finetune(overrides: tuple[str, ...]) -> None:
     _run_hydra("finetune", overrides)
 
 
+@click.command(context_settings=_HYDRA, short_help="Say what frozen features are worth.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def probe(overrides: tuple[str, ...]) -> None:
+    """Train a linear or attentive head on a frozen encoder, or let the nearest training videos vote."""
+    _run_hydra("probe", overrides)
+
+
 @click.command(context_settings=_HYDRA, short_help="Score a classifier, several views per video.")
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def evaluate(overrides: tuple[str, ...]) -> None:
@@ -48,7 +55,7 @@ def reconstruct(overrides: tuple[str, ...]) -> None:
     context_settings={"ignore_unknown_options": True},
     short_help="Say what a training command would do and cost.",
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[pretrain|finetune] OVERRIDES...")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[pretrain|finetune|probe] OVERRIDES...")
 @click.option(
     "--videos", type=click.IntRange(min=1), metavar="N", help="Videos of the set, where it is not at hand."
 )

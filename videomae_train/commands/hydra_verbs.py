@@ -14,6 +14,7 @@ from rich.console import Console
 
 from videomae_train.commands.evaluate import run_evaluate, run_evaluate_splits
 from videomae_train.config import verbs
+from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.loader import (
     compose_config,
     load_config,
@@ -24,12 +25,14 @@ from videomae_train.config.loader import (
     task_overrides,
     validate_config,
 )
+from videomae_train.config.neighbours import probe_neighbours
 from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.reconstruct import reconstruct
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
 from videomae_train.config.splits import quote_places, split_configs
 from videomae_train.config.validation import BEST_WEIGHTS
+from videomae_train.evaluation.scoring import Accuracy
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.requeue import requeue_after
@@ -66,6 +69,15 @@ def _finetune(mapping: DictConfig) -> None:
     _end_training(config.run, outcome)
 
 
+def _probe(mapping: DictConfig) -> None:
+    if "knn" in mapping:
+        neighbours = _load("probe", mapping, NeighboursConfig)
+        _say_score(neighbours, probe_neighbours(neighbours))
+        return
+    config = _load_training("probe", mapping, FinetuneConfig)
+    _end_training(config.run, verbs.finetune(config, "probe"))
+
+
 def _evaluate(mapping: DictConfig) -> None:
     mapping.run = str(run_folder())
     values = resolve_config("evaluate", mapping)
@@ -74,6 +86,20 @@ def _evaluate(mapping: DictConfig) -> None:
         run_evaluate(validate_config("evaluate", values, EvaluateConfig))
     else:
         run_evaluate_splits(configs, run_folder())
+
+
+def _say_score(config: NeighboursConfig, accuracy: Accuracy | None) -> None:
+    if accuracy is None:  # another rank says it
+        return
+    top5 = "" if accuracy.top5 is None else f" · top-5 {accuracy.top5:.4f}"
+    low, high = accuracy.top1_interval
+    _say(
+        f"top-1 {accuracy.top1:.4f} (95 % interval {low:.4f} to {high:.4f}){top5}"
+        f" · mean class accuracy {accuracy.mean_class:.4f}"
+        f" · on {accuracy.num_scored} of {accuracy.num_videos} videos,"
+        f" {config.data.num_clips} x {config.data.num_crops} views",
+        f"Scores and figures: {config.run}",
+    )
 
 
 def _reconstruct(mapping: DictConfig) -> None:
@@ -85,6 +111,7 @@ def _reconstruct(mapping: DictConfig) -> None:
 _JOBS: dict[str, Callable[[DictConfig], None]] = {
     "pretrain": _pretrain,
     "finetune": _finetune,
+    "probe": _probe,
     "evaluate": _evaluate,
     "reconstruct": _reconstruct,
 }

@@ -10,11 +10,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.micro_batch import initial_micro_batch
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
 from videomae_train.data.datasets import EvaluationDataset
-from videomae_train.data.index import PackedDataset
+from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.layout import write_json
 from videomae_train.data.options import LoaderOptions
 from videomae_train.data.passed_by import PassedBy
@@ -102,11 +103,14 @@ def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
 def classifier(
     config: FinetuneConfig, classes: tuple[str, ...]
 ) -> tuple[VideoMAEForVideoClassification, WeightsReport | None]:
-    """Make the classifier, from weights (with the fate of every tensor) or from scratch (with None)."""
-    wanted = replace(config.source, **config.head.model_dump()).with_labels(dict(enumerate(classes)))
+    """Make the classifier, frozen as asked: from weights (with every tensor's fate) or from scratch (with None)."""
+    wanted = config.architecture(dict(enumerate(classes)))
     if config.weights is None:
-        return VideoMAEForVideoClassification(wanted), None
-    return classifier_from_pretrained(config.weights, wanted)
+        model, fates = VideoMAEForVideoClassification(wanted), None
+    else:
+        model, fates = classifier_from_pretrained(config.weights, wanted)
+    model.encoder.freeze(config.frozen_blocks)
+    return model, fates
 
 
 def pretraining_model(config: PretrainConfig) -> tuple[VideoMAEForPreTraining, WeightsReport | None]:
@@ -247,8 +251,8 @@ def _shortened(names: tuple[str, ...]) -> str:
 
 
 def save_scores(
-    config: EvaluateConfig,
-    dataset: PackedDataset,
+    config: EvaluateConfig | NeighboursConfig,
+    selected: Selection,
     scores: VideoScores,
     accuracy: Accuracy,
     further: Mapping[str, object],
@@ -257,12 +261,14 @@ def save_scores(
 
     Args:
         config: What was scored and how.
-        dataset: The set of the videos.
+        selected: The videos that were asked for.
         scores: Of each.
         accuracy: Of all.
-        further: Values for metrics.json beside these.
+        further: Values for metrics.json beside these: what else the scores stand on.
     """
     config.run.mkdir(parents=True, exist_ok=True)
+    dataset = selected.dataset
+    assert isinstance(dataset, PackedDataset)
     matrix = confusion_matrix(scores)
     np.savez_compressed(
         config.run / "scores.npz",
@@ -274,8 +280,8 @@ def save_scores(
     )
     record = {
         "weights": str(config.weights),
-        "data": str(config.data.path),
-        "selection": config.data.selection,
+        "data": {"path": str(config.data.path), "fingerprint": selected.fingerprint},
+        "selection": selected.name,
         "views": f"{config.data.num_clips} x {config.data.num_crops}",
         **asdict(accuracy),
         **further,

@@ -60,6 +60,7 @@ def classifier_card(
     few = f", {data.per_class} of each class (seed {data.per_class_seed})" if data.per_class else ""
     rows = {
         "task": "action classification",
+        **_probe_rows(config),
         "started from": f"`{config.weights}`" if config.weights else "random weights",
         "trained on": f"{data.selection}{few}",
         **_common_rows(config, plan, num_videos, fingerprint),
@@ -83,6 +84,18 @@ class BestOf(NamedTuple):
     score: Best
     videos: Videos
     views: str
+
+
+def _probe_rows(config: FinetuneConfig) -> dict[str, str]:
+    """Say what did not train, and what kind of head did."""
+    frozen, kind = config.frozen_blocks, config.head.head_kind
+    parts = "the whole encoder" if frozen == "all" else f"the embedding and the first {frozen} blocks"
+    heads = {
+        "linear": {},
+        "batch_norm": {"head": "linear; a batch norm without weights is folded into it"},
+        "attentive": {"head": "one cross-attention block with a learned query over all tokens, then linear"},
+    }
+    return {**({"frozen": parts} if frozen else {}), **heads[kind]}
 
 
 def _common_rows(

@@ -38,11 +38,13 @@ class PassCost:
 
     Attributes:
         parameters: Of the model.
+        trained: Those of them that are not frozen.
         flops: Floating point operations of the matrix products, twice the multiplications.
         activation_bytes: What autograd keeps from the forward to the backward pass, beside the parameters.
     """
 
     parameters: int
+    trained: int
     flops: int
     activation_bytes: int
 
@@ -73,9 +75,9 @@ def count_pass(
             with torch.autocast("cpu", compute, enabled=compute != torch.float32):
                 value = loss(model)
             value.backward()
-    return PassCost(
-        sum(weight.numel() for weight in model.parameters()), counter.get_total_flops(), kept.num_bytes
-    )
+    trained = [weight.numel() for weight in model.parameters() if weight.requires_grad]
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return PassCost(parameters, sum(trained), counter.get_total_flops(), kept.num_bytes)
 
 
 class _KeptTensors:
@@ -175,11 +177,14 @@ class Memory:
 
 
 def memory_of_rank(cost: PassCost, *, state_per_weight: float, averaged: bool, clip_bytes: int) -> Memory:
-    """Add up a rank's memory; weights, their average, gradients and optimiser state are float32 in every precision."""
-    weights = cost.parameters * _FLOAT_BYTES
+    """Add up a rank's memory; weights, their average, gradients and optimiser state are float32 in every precision.
+
+    Frozen weights have neither gradients nor optimiser state.
+    """
+    weights, trained = cost.parameters * _FLOAT_BYTES, cost.trained * _FLOAT_BYTES
     average = weights if averaged else 0
     return Memory(
-        weights, weights, int(weights * state_per_weight), average, clip_bytes, cost.activation_bytes
+        weights, trained, int(trained * state_per_weight), average, clip_bytes, cost.activation_bytes
     )
 
 
@@ -204,8 +209,8 @@ class Disk:
         return self.checkpoints + self.weights
 
 
-def disk_of_run(parameters: int, *, state_per_weight: float, averaged: bool, keep: int, best: bool) -> Disk:
+def disk_of_run(cost: PassCost, *, state_per_weight: float, averaged: bool, keep: int, best: bool) -> Disk:
     """Add up a run's files; `best` says whether it validates and keeps the best weights."""
-    weights = parameters * _FLOAT_BYTES
-    checkpoint = int(weights * (1 + averaged + best + state_per_weight))
+    weights, trained = cost.parameters * _FLOAT_BYTES, cost.trained * _FLOAT_BYTES
+    checkpoint = int(weights * (1 + averaged + best) + trained * state_per_weight)
     return Disk(checkpoint, checkpoint * (keep + 1), weights * (1 + best))

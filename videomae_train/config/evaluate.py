@@ -193,7 +193,6 @@ def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoSc
     views = describe_views(config.data)
     selected = Videos(videos.selection.name, videos.selection.fingerprint, len(videos))
     further = {
-        "data": {"path": str(config.data.path), "fingerprint": selected.fingerprint},
         "view_options": _view_options(config),
         "weights_are": weights.words,
         "weights_kind": None if facts is None else facts.kind,
@@ -203,7 +202,7 @@ def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoSc
         "remarks": weights.remarks(len(videos)),
         "date": today,
     }
-    build.save_scores(config, dataset, scores, accuracy, further)
+    build.save_scores(config, videos.selection, scores, accuracy, further)
     card = None
     if config.card and folder is not None and facts is not None:
         score = CardScore(

@@ -16,9 +16,9 @@ from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.errors import ConfigError
 from videomae_train.training.plan import StepPlan
 
-Verb = Literal["pretrain", "finetune"]
+Verb = Literal["pretrain", "finetune", "probe"]
 
-VERBS: tuple[Verb, ...] = ("pretrain", "finetune")
+VERBS: tuple[Verb, ...] = ("pretrain", "finetune", "probe")
 UNKNOWN_CLASSES = 400
 """Classes that a classifier is counted with where no data set says how many there are: those of Kinetics-400."""
 
@@ -72,7 +72,7 @@ class Explanation:
     """Everything about a training command.
 
     Attributes:
-        verb: pretrain or finetune.
+        verb: pretrain, finetune or probe.
         config: The configuration, typed; with a stand-in for what `missing` and `cost` say is not known.
         values: Every value, in the configuration's order.
         missing: Keys that the command still has to give.
@@ -92,7 +92,7 @@ def explain(verb: Verb, overrides: Sequence[str], num_videos: int | None = None)
     """Explain a training command; writes nothing, reads no video.
 
     Args:
-        verb: pretrain or finetune.
+        verb: pretrain, finetune or probe.
         overrides: As behind `videomae VERB`; values that only a run needs, such as data.path, may be missing.
         num_videos: Videos of the selection; None opens data.path where it is given.
 
@@ -101,6 +101,13 @@ def explain(verb: Verb, overrides: Sequence[str], num_videos: int | None = None)
         CheckpointError: The weights are given and cannot be read.
     """
     mapping = compose_config(verb, overrides)
+    if "optim" not in mapping:
+        raise ConfigError(
+            where="probe",
+            came="knn, which trains nothing",
+            expected="a command that trains: probe=linear or probe=attentive",
+            todo="`videomae probe probe=knn --cfg job` shows its values.",
+        )
     knows_model = mapping.get("model") is not None or mapping.get("weights") is not None
     if not knows_model:
         # The rest is validated beside any architecture; nothing shown depends on which.
@@ -135,7 +142,7 @@ def infer_verb(overrides: Sequence[str]) -> Verb:
         where="videomae explain",
         came=f"experiment={recipes[-1]}" if recipes else "no verb and no recipe",
         expected="a verb, or a recipe whose name begins with one",
-        todo="Say which command: `videomae explain pretrain ...` or `videomae explain finetune ...`.",
+        todo=f"Say which command: {' or '.join(f'`videomae explain {verb} ...`' for verb in VERBS)}.",
     )
 
 

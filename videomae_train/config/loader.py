@@ -63,6 +63,8 @@ def _composition_error(verb: str, overrides: Sequence[str], error: Exception) ->
         key = unknown.group(1)
         near = difflib.get_close_matches(key, _known_keys(verb), n=1, cutoff=0.5)
         hint = f"Did you mean {near[0]}? " if near else ""
+        if near == [key]:
+            hint = "It belongs to another choice of a group. "
         return ConfigError(
             where=f"videomae {verb} {' '.join(overrides)}",
             came=f"the unknown key {key}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -51,8 +49,9 @@ def _task_to_try(config: PretrainConfig | FinetuneConfig) -> Task:
         model = VideoMAEForPreTraining(config.model)
         model.set_grad_checkpointing(config.trainer.activation_checkpointing)
         return ReconstructionTask(model)
-    wanted = replace(config.source, **config.head.model_dump()).with_labels({0: "a", 1: "b"})
+    wanted = config.architecture({0: "a", 1: "b"})
     classifier = VideoMAEForVideoClassification(wanted)
+    classifier.encoder.freeze(config.frozen_blocks)
     classifier.set_grad_checkpointing(config.trainer.activation_checkpointing)
     return ClassificationTask(classifier, config.mix, wanted.num_labels)
 

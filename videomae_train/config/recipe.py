@@ -31,7 +31,7 @@ KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("run", "resume", "allow_changes", "max_fault_ratio"), Kind.MACHINE),
     **dict.fromkeys(("trainer", "loader", "logger", "watch", "data.path", "data.sets.*.path"), Kind.MACHINE),
     **dict.fromkeys(("optim", "masking", "data", "mix", "validation"), Kind.RECIPE),
-    **dict.fromkeys(("seed", "model", "init", "weights", "head"), Kind.FIXED),
+    **dict.fromkeys(("seed", "model", "init", "weights", "head", "frozen_blocks"), Kind.FIXED),
     # An optimiser's constants lie in its state, from where a resumed run takes them.
     **dict.fromkeys(("optim.name", "optim.betas", "optim.eps", "optim.weight_decay"), Kind.FIXED),
     **dict.fromkeys(("optim.layer_decay", "optim.ema_decay", "optim.global_batch"), Kind.FIXED),
@@ -54,7 +54,7 @@ class RunRecord:
     """What recipe.json in a run's folder says.
 
     Attributes:
-        verb: pretrain or finetune.
+        verb: pretrain, finetune or probe.
         config: The configuration of the latest attempt, as `TrainingConfig.given` has it, paths made absolute.
         changes: Recipe changes that were asked for on resuming, oldest first: key, was, now, and the step of the
             checkpoint after which they count.
@@ -88,7 +88,7 @@ def record_run(config: TrainingConfig, verb: str, before: RunRecord | None, step
 
     Args:
         config: The configuration of this attempt.
-        verb: pretrain or finetune.
+        verb: pretrain, finetune or probe.
         before: The record so far, of a run that goes on.
         step: The checkpoint's that it goes on from.
     """

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from videomae_train.config.schema import MaskingConfig, ReconstructConfig
+from videomae_train.config.masking import MaskingConfig
+from videomae_train.config.schema import ReconstructConfig
 from videomae_train.data.decoding import decode_frames, probe_video
 from videomae_train.data.transforms import as_clip, crop_views
 from videomae_train.errors import ConfigError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,7 +27,6 @@ from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_train.training.plan import StepPlan
 from videomae_train.training.precision import FORMATS
-from videomae_train.training.tasks import TrainedModel
 
 Config = PretrainConfig | FinetuneConfig
 
@@ -89,7 +88,7 @@ def estimate_cost(config: Config, plan: StepPlan, num_classes: int) -> Cost:
             counted, state_per_weight=state, averaged=averaged, clip_bytes=views * _clip_bytes(config)
         ),
         disk_of_run(
-            counted.parameters,
+            counted,
             state_per_weight=state,
             averaged=averaged,
             keep=config.trainer.keep_checkpoints,
@@ -120,20 +119,26 @@ def _model_and_loss(
             places = [torch.zeros(views, count, dtype=torch.int64) for count in (visible, decoded)]
             return model.training_loss(torch.zeros(shape, dtype=torch.uint8), *places)
 
-        return lambda: _checkpointing(VideoMAEForPreTraining(architecture), config), reconstruction
-    wanted = replace(architecture, **config.head.model_dump()).with_labels(num_classes)
+        def pretrained() -> VideoMAEForPreTraining:
+            model = VideoMAEForPreTraining(architecture)
+            model.set_grad_checkpointing(config.trainer.activation_checkpointing)
+            return model
+
+        return pretrained, reconstruction
+    wanted = config.architecture({number: str(number) for number in range(num_classes)})
 
     def classification(model: VideoMAEForVideoClassification) -> Tensor:
         # Mixing makes floats of the clips; without it they are bytes, which changes hardly anything.
         logits = model.train()(torch.zeros(shape)).logits
         return F.cross_entropy(logits.float(), torch.zeros(views, num_classes))
 
-    return lambda: _checkpointing(VideoMAEForVideoClassification(wanted), config), classification
+    def classifier() -> VideoMAEForVideoClassification:
+        model = VideoMAEForVideoClassification(wanted)
+        model.encoder.freeze(config.frozen_blocks)
+        model.set_grad_checkpointing(config.trainer.activation_checkpointing)
+        return model
 
-
-def _checkpointing(model: TrainedModel, config: Config) -> TrainedModel:
-    model.set_grad_checkpointing(config.trainer.activation_checkpointing)
-    return model
+    return classifier, classification
 
 
 def _device(config: Config, compute: torch.dtype) -> Device | None:

@@ -6,8 +6,9 @@ Two fields never stand in YAML: a clip's frames and size follow from the model t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -19,6 +20,7 @@ from videomae_train.config.fields import (
     Positive,
     PositiveInt,
 )
+from videomae_train.config.masking import MaskingConfig
 from videomae_train.config.optim import OptimConfig
 from videomae_train.config.watch import FinetuneWatchConfig, WatchConfig
 from videomae_train.data.options import (
@@ -31,22 +33,14 @@ from videomae_train.data.options import (
 from videomae_train.data.reading import StorageOptions
 from videomae_train.data.remote import RemoteOptions
 from videomae_train.errors import ConfigError
-from videomae_train.masking import (
-    DecodeAll,
-    DecodeRunningCells,
-    DecodeSampler,
-    DecodeShare,
-    FrameMask,
-    MaskSampler,
-    RandomMask,
-    TubeMask,
-)
 from videomae_train.model import VideoMAEConfig, read_config
 from videomae_train.training.tasks import MixOptions
 from videomae_train.training.trainer import TrainerOptions, WandbOptions
 from videomae_train.training.updating import UpdateOptions
 from videomae_train.training.validating import ValidationOptions
-from videomae_train.types import PatchGrid
+
+FEWEST_NORMED = 8
+"""Clips of a pass whose mean and variance batch norm may take; the published linear probing takes those of 512."""
 
 # pydantic validates plain dataclasses too, but lets unknown keys pass unless the class says otherwise. Said here, the
 # components need not know pydantic.
@@ -65,75 +59,6 @@ for _component in (
     ValidationOptions,
 ):
     setattr(_component, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
-
-
-class DecodeAllConfig(Frozen):
-    """Reconstruct every hidden token."""
-
-    name: Literal["all"]
-
-    def build(self) -> DecodeSampler:
-        """Make the sampler."""
-        return DecodeAll()
-
-
-class DecodeRunningCellsConfig(Frozen):
-    """Reconstruct the hidden tokens that a running-cell pattern leaves in; ratio is the share left out."""
-
-    name: Literal["running_cell"]
-    ratio: OpenShare
-
-    def build(self) -> DecodeSampler:
-        """Make the sampler."""
-        return DecodeRunningCells(self.ratio)
-
-
-class DecodeShareConfig(Frozen):
-    """Reconstruct a random share of the hidden tokens."""
-
-    name: Literal["share"]
-    share: OpenShare
-
-    def build(self) -> DecodeSampler:
-        """Make the sampler."""
-        return DecodeShare(self.share)
-
-
-class MaskingConfig(Frozen):
-    """Which tokens are hidden, and which of those are reconstructed."""
-
-    name: Literal["tube", "random", "frame"]
-    ratio: OpenShare
-    decode: Annotated[
-        DecodeAllConfig | DecodeRunningCellsConfig | DecodeShareConfig, Field(discriminator="name")
-    ]
-
-    def build(self) -> MaskSampler:
-        """Make the sampler of encoder masks."""
-        return {"tube": TubeMask, "random": RandomMask, "frame": FrameMask}[self.name](self.ratio)
-
-    def counts(self, grid: PatchGrid) -> tuple[int, int]:
-        """Count the hidden tokens of every clip, and those of them that are reconstructed.
-
-        Raises:
-            ConfigError: Masks of this grid would hide nothing or everything, or cannot be decoded so.
-        """
-        if self.name == "random" and self.decode.name == "running_cell":
-            raise ConfigError(
-                where="masking/decode",
-                came="running cells with random masks, which leave another number of tokens in each clip",
-                expected="running cells with tube or frame masks",
-                todo="Choose masking/decode=share with random masks.",
-            )
-        hidden = self.build().num_hidden(grid)
-        return hidden, self.decode.build().num_decoded(hidden, grid)
-
-    def summary(self, grid: PatchGrid) -> str:
-        """Say in words what masks of this grid come to; raises as `counts`."""
-        hidden, decoded = self.counts(grid)
-        part = "all" if decoded == hidden else f"{decoded}"
-        share = f"{hidden} of {grid.num_tokens} tokens hidden, {hidden / grid.num_tokens:.4f}"
-        return f"{self.name} mask, ratio {self.ratio}: {share}; {part} of these reconstructed"
 
 
 class TrainingConfig(Frozen):
@@ -190,13 +115,20 @@ class HeadConfig(Frozen):
     drop_path_rate: HalfOpenShare
     head_dropout: HalfOpenShare
     head_init_scale: Positive
+    head_kind: Literal["linear", "batch_norm", "attentive"]
 
 
 class FinetuneConfig(TrainingConfig):
-    """`videomae finetune`."""
+    """`videomae finetune`, and `videomae probe` where it trains: the same with other values.
+
+    Attributes:
+        frozen_blocks: Encoder blocks that stay as they are, from the first on, and the embedding with them; "all" is
+            the whole encoder, 0 nothing.
+    """
 
     weights: Path | None
     model: VideoMAEConfig | None
+    frozen_blocks: NonNegativeInt | Literal["all"]
     head: HeadConfig
     mix: MixOptions
     data: FinetuneDataOptions
@@ -220,6 +152,27 @@ class FinetuneConfig(TrainingConfig):
             return with_clip_shape_of_weights(values)
         return with_clip_shape(values, num_frames=model["num_frames"], size=model["image_size"])
 
+    @model_validator(mode="after")
+    def _check_probe(self) -> Self:
+        depth, clips = self.source.num_hidden_layers, self.trainer.micro_batch
+        if self.frozen_blocks != "all" and self.frozen_blocks > depth:
+            raise ConfigError(
+                where="frozen_blocks",
+                came=str(self.frozen_blocks),
+                expected=f"0 to {depth}, the encoder's blocks, or all",
+                todo="Lower it.",
+            )
+        if clips != "auto":
+            clips *= self.data.views
+        if self.head.head_kind == "batch_norm" and (clips == "auto" or clips < FEWEST_NORMED):
+            raise ConfigError(
+                where="trainer.micro_batch",
+                came="auto" if clips == "auto" else f"{clips} clips",
+                expected=f"at least {FEWEST_NORMED} clips, whose mean batch norm (head.head_kind=batch_norm) takes",
+                todo="Set trainer.micro_batch=64 or so: a frozen encoder keeps no activations.",
+            )
+        return self
+
     @property
     def source(self) -> VideoMAEConfig:
         """The architecture that fine-tuning starts from: the weights' or the model's."""
@@ -227,6 +180,10 @@ class FinetuneConfig(TrainingConfig):
             return self.model
         assert self.weights is not None
         return read_config(self.weights)
+
+    def architecture(self, classes: Mapping[int, str]) -> VideoMAEConfig:
+        """Give the classifier of these classes: number to name."""
+        return replace(self.source, **self.head.model_dump()).with_labels(dict(classes))
 
 
 class EvaluateConfig(Frozen):

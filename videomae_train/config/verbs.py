@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -62,17 +63,21 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
         )
 
 
-def finetune(config: FinetuneConfig) -> TrainOutcome:
+def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finetune") -> TrainOutcome:
     """Fine-tune pretrained weights, or train from scratch, and write the weights folder.
 
     Signals end it as they end `pretrain`.
+
+    Args:
+        config: What to train.
+        verb: What the run is recorded as; a probe that trains is a fine-tuning of a head on a frozen encoder.
 
     Raises:
         ConfigError: The request was wrong.
         CheckpointError: The weights do not fit.
         VideoMAETrainError: The run failed.
     """
-    with StopRequest() as stop, _claimed(config, "finetune") as lock:
+    with StopRequest() as stop, _claimed(config, verb) as lock:
         data = build.finetune_data(config)
         plan = build.step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
@@ -89,7 +94,7 @@ def finetune(config: FinetuneConfig) -> TrainOutcome:
             *finetune_validation(config, data, model, plan, stop),
         ]
         saving = build.saving(config, stop, lock.check)
-        return _fit(config, model, module, data, saving, {}, watchers, title="finetune", card=card)
+        return _fit(config, model, module, data, saving, {}, watchers, title=verb, card=card)
 
 
 @contextmanager

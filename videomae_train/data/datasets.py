@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from videomae_train.data.index import Selection
-from videomae_train.data.options import EvaluationDataOptions, FinetuneDataOptions, PretrainDataOptions
+from videomae_train.data.options import FinetuneDataOptions, PretrainDataOptions, ViewOptions
 from videomae_train.data.order import EpochOrder
 from videomae_train.data.stand_ins import NOTHING, TrainingVideos, make_fault, open_video
 from videomae_train.data.video_table import VideoNames
@@ -194,7 +194,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
     def __init__(
         self,
         selection: Selection,
-        options: EvaluationDataOptions,
+        options: ViewOptions,
         *,
         rank: int = 0,
         world: int = 1,
@@ -234,7 +234,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
 
 
 def check_pace(
-    selection: Selection, options: PretrainDataOptions | FinetuneDataOptions | EvaluationDataOptions
+    selection: Selection, options: PretrainDataOptions | FinetuneDataOptions | ViewOptions
 ) -> None:
     """Refuse videos without a frame rate where a clip's frames are so many seconds apart.
 

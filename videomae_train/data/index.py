@@ -23,7 +23,7 @@ from videomae_train.data.reading import ByteRange, ShardReader, StorageOptions
 from videomae_train.data.remote import RemoteFiles
 from videomae_train.data.video_table import VideoTable
 from videomae_train.errors import ConfigError, ShardError
-from videomae_train.randomness import keyed_permutation
+from videomae_train.randomness import philox_key
 
 WHOLE_SET = "all"
 _ROWS_AT_ONCE = 65536
@@ -162,8 +162,8 @@ class PackedDataset:
 
         Args:
             name: "all", or split and part such as "split1/train".
-            per_class: Keep this many labelled videos of each class; fewer are always among more of the same
-            seed.
+            per_class: Keep this many labelled videos of each class. With the same seed the same videos stay, by their
+                keys, on every machine and however the set was packed, and fewer are always among more.
             seed: Decides which ones.
 
         Raises:
@@ -201,8 +201,10 @@ class PackedDataset:
                 came = f"{len(members)} videos of {self.classes[label]}"
                 todo = f"Set data.per_class={len(members)} or less, or choose another selection."
                 raise self._selection_error(name, came, f"{per_class} of each class", todo)
-            order = keyed_permutation(len(members), seed, "few labels", self.classes[label])
-            kept.append(members[order[:per_class]])
+            # By their keys' own draws: neither the order of packing nor a missing video moves the others.
+            keys = self.table.column("key").take(members).to_pylist()
+            draws = [philox_key(seed, "few labels", self.classes[label], key) for key in keys]
+            kept.append(members[sorted(range(len(members)), key=draws.__getitem__)[:per_class]])
         return np.sort(np.concatenate(kept)) if kept else rows[:0]
 
     def _selection_error(

@@ -232,6 +232,25 @@ class EvaluationDataOptions(ViewOptions):
     selection: str
 
 
+@dataclass(frozen=True)
+class NeighbourDataOptions(ViewOptions):
+    """Labelled videos that vote, videos that are classified by them, and the views taken of each.
+
+    Attributes:
+        path: Folder or URL of the packed data set.
+        selection: The videos that vote, such as "split1/train".
+        val_selection: The videos to classify, such as "split1/test".
+        per_class: So many voting videos of each class only; null takes all.
+        per_class_seed: Decides which ones.
+    """
+
+    path: str | Path
+    selection: str
+    val_selection: str
+    per_class: int | None
+    per_class_seed: int
+
+
 def _check_pace(windows: str, stride: int | None, interval_sec: float | None, field: str = "stride") -> None:
     """Refuse a pace given twice, not at all, or to windows that have none."""
     given = {"stride": stride, "frame_interval_sec": interval_sec}

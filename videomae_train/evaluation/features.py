@@ -7,16 +7,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videomae_train.errors import TrainingError
-from videomae_train.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
+from videomae_train.model import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEModel
 
 KNN_NEIGHBOURS = 20
-_KNN_TEMPERATURE = 0.07
+KNN_TEMPERATURE = 0.07
+_KNN_ROWS = 1024  # videos that are compared with all neighbours at once
 _RIDGE = 0.1  # of the variance of a standardised feature, which is 1
 _ROUNDING = 1e-6  # relative; variation below it is that of float32
 
 
 @torch.inference_mode()
-def clip_features(model: VideoMAEForPreTraining | VideoMAEForVideoClassification, clips: Tensor) -> Tensor:
+def clip_features(
+    model: VideoMAEForPreTraining | VideoMAEForVideoClassification | VideoMAEModel, clips: Tensor
+) -> Tensor:
     """Average the encoder's tokens over all patches of each clip; nothing is masked.
 
     Args:
@@ -49,9 +52,39 @@ def knn_accuracy(
         TrainingError: There is nothing to classify, or by.
     """
     _check_some(train, test)
-    cosines, nearest = (F.normalize(test) @ F.normalize(train).T).topk(min(k, len(train)))
-    votes = F.one_hot(train_labels)[nearest] * (cosines / _KNN_TEMPERATURE).exp()[..., None]
-    return _share_right(votes.sum(1), test_labels)
+    num_classes = int(train_labels.max()) + 1
+    return _share_right(knn_shares(train, train_labels, test, num_classes=num_classes, k=k), test_labels)
+
+
+def knn_shares(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    *,
+    num_classes: int,
+    k: int = KNN_NEIGHBOURS,
+    temperature: float = KNN_TEMPERATURE,
+) -> Tensor:
+    """Give each class's share of the votes of the k nearest neighbours, weighted by exp(cosine / temperature).
+
+    Args:
+        train: Floating (n, D), the neighbours, n > 0.
+        train_labels: int64 (n,), below num_classes.
+        test: Floating (m, D), what is classified.
+        num_classes: K.
+        k: Neighbours; all where there are fewer.
+        temperature: > 0; small ones leave the vote to the nearest.
+
+    Returns:
+        Floating (m, K), rows sum to 1.
+    """
+    neighbours = F.normalize(train).T
+    shares = [torch.empty(0, num_classes)]
+    for rows in F.normalize(test).split(_KNN_ROWS):
+        cosines, nearest = (rows @ neighbours).topk(min(k, len(train)))
+        votes = (cosines / temperature).softmax(1)
+        shares.append(votes.new_zeros(len(rows), num_classes).scatter_add(1, train_labels[nearest], votes))
+    return torch.cat(shares)
 
 
 def ridge_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:

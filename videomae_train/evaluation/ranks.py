@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -16,6 +17,8 @@ from videomae_train.evaluation.scoring import VideoScores, merge_scores
 
 # Ranks meet once, at the end: the first to finish waits for the one with the longest videos.
 _PATIENCE = timedelta(hours=6)
+
+T = TypeVar("T")
 
 
 class Ranks:
@@ -49,12 +52,21 @@ class Ranks:
         Raises:
             TrainingError: A video was scored twice.
         """
+        parts = self.gather(one_rank)
+        return None if parts is None else merge_scores(parts)
+
+    def gather(self, one_rank: Callable[[int, int, torch.device], T]) -> list[T] | None:
+        """Let each rank make its part, given the rank, the number of ranks and the rank's device.
+
+        Returns:
+            All parts in the order of ranks on rank 0, None on the others.
+        """
         fabric = self._fabric
         fabric.launch()
         mine = one_rank(fabric.global_rank, fabric.world_size, fabric.device)
         if fabric.world_size == 1:
-            return merge_scores([mine])
+            return [mine]
         # Nothing collective happens before this: ranks may have unequal shares, or none.
-        parts: list[VideoScores | None] = [None] * fabric.world_size
+        parts: list[T | None] = [None] * fabric.world_size
         torch.distributed.all_gather_object(parts, mine)
-        return merge_scores([part for part in parts if part is not None]) if fabric.is_global_zero else None
+        return [part for part in parts if part is not None] if fabric.is_global_zero else None

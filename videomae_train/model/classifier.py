@@ -1,8 +1,10 @@
-"""The classifier: the encoder over all patches, a mean over tokens, a norm and a linear head."""
+"""The classifier: the encoder over all patches, one feature vector of its tokens, a norm and a linear head."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +16,7 @@ from videomae_train.errors import ConfigError
 from videomae_train.model.config import VideoMAEConfig
 from videomae_train.model.config_json import CLASSIFICATION
 from videomae_train.model.encoder import Encoder
+from videomae_train.model.heads import AttentivePool, BatchStandardise, fold_standardise
 from videomae_train.model.initialisation import initialise_classifier, initialise_linear
 from videomae_train.model.outputs import ClassificationOutput
 from videomae_train.model.placing import place_exactly, warn_of_suspicions
@@ -39,8 +42,17 @@ class VideoMAEForVideoClassification(nn.Module):
             if config.use_mean_pooling
             else nn.Identity()
         )
+        self.standardise = (
+            BatchStandardise(config.hidden_size) if config.head_kind == "batch_norm" else nn.Identity()
+        )
+        if config.head_kind == "batch_norm":
+            self.fc_norm.requires_grad_(False)  # what it would learn, batch norm takes away again
         self.head_drop = nn.Dropout(config.head_dropout)
         initialise_classifier(self.encoder, config.initializer_range)
+        self.pool: AttentivePool | None = None
+        if config.head_kind == "attentive":
+            self.pool = AttentivePool(config)
+            initialise_classifier(self.pool, config.initializer_range)
         self.head = self._fresh_head()
 
     @property
@@ -91,9 +103,22 @@ class VideoMAEForVideoClassification(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool tokens (B, N, D) and classify: logits (B, K), or with pre_logits the features (B, D)."""
-        pooled = x.mean(dim=1) if self.config.use_mean_pooling else x[:, 0]
-        features = self.head_drop(self.fc_norm(pooled))
+        features = self.head_drop(self.standardise(self.fc_norm(self._pooled(x))))
         return features if pre_logits else self.head(features)
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        if self.pool is not None:
+            return self.pool(x)
+        return x.mean(dim=1) if self.config.use_mean_pooling else x[:, 0]
+
+    def folded(self) -> VideoMAEForVideoClassification:
+        """Give the same classifier without batch norm, which goes into the linear layer; without one, this model."""
+        if self.config.head_kind != "batch_norm" or not self.num_classes:
+            return self
+        twin = deepcopy(self)
+        twin.config, twin.standardise = replace(self.config, head_kind="linear"), nn.Identity()
+        twin.load_state_dict(fold_standardise(self.state_dict()))
+        return twin
 
     def get_classifier(self) -> nn.Module:
         """Give the head: a linear layer, or an identity without classes."""
@@ -151,9 +176,10 @@ class VideoMAEForVideoClassification(nn.Module):
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, card: str | None = None) -> None:
-        """Write the model as a weights folder; see `saving.write_weights_folder`."""
+        """Write the model, `folded`, as a weights folder; see `saving.write_weights_folder`."""
         card = plain_card(CLASSIFICATION) if card is None else card
-        write_weights_folder(Path(folder), self.config, CLASSIFICATION, self.state_dict(), card)
+        model = self.folded()
+        write_weights_folder(Path(folder), model.config, CLASSIFICATION, model.state_dict(), card)
 
     def _fresh_head(self) -> nn.Module:
         if not self.config.num_labels:

@@ -52,6 +52,10 @@ class VideoMAEConfig:
         drop_path_rate: Stochastic depth of the last encoder block; grows linearly from 0 over the depth.
         head_dropout: Dropout before the classification head.
         head_init_scale: Factor on the fresh classification head; published 0.001.
+        head_kind: What the classifier does between its tokens and the linear layer. "linear": their mean and `fc_norm`
+            (published). "batch_norm": after these a batch norm without weights, for linear probes; it is folded into
+            the linear layer when the model is saved. "attentive": `fc_norm` over what a learned query finds by
+            cross-attention to all tokens, for attentive probes.
         image_mean: Per channel, on pixels in [0, 1]; what uint8 clips are normalised with.
         image_std: Per channel, likewise.
         position_grid: (t, h, w) that the position table was trained on; None means this configuration's own
@@ -91,6 +95,7 @@ class VideoMAEConfig:
     drop_path_rate: float = 0.0
     head_dropout: float = 0.0
     head_init_scale: float = 0.001
+    head_kind: Literal["linear", "batch_norm", "attentive"] = "linear"
     image_mean: tuple[float, ...] = IMAGENET_MEAN
     image_std: tuple[float, ...] = IMAGENET_STD
     position_grid: tuple[int, int, int] | None = None

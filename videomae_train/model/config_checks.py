@@ -27,7 +27,11 @@ _POSITIVE = [
     "decoder_norm_eps",
     "fc_norm_eps",
 ]
-_CHOICES = {"hidden_act": ("gelu", "gelu_pytorch_tanh", "relu"), "decoder_kind": ("joint", "cross")}
+_CHOICES = {
+    "hidden_act": ("gelu", "gelu_pytorch_tanh", "relu"),
+    "decoder_kind": ("joint", "cross"),
+    "head_kind": ("linear", "batch_norm", "attentive"),
+}
 _SHARES = ["hidden_dropout_prob", "attention_probs_dropout_prob", "drop_path_rate", "head_dropout"]
 
 
@@ -64,6 +68,12 @@ def _check_choices(config: VideoMAEConfig) -> None:
     for name, choices in _CHOICES.items():
         if values[name] not in choices:
             raise _error(name, repr(values[name]), " or ".join(map(repr, choices)), "Choose one of them.")
+    if config.head_kind != "linear" and not config.use_mean_pooling:
+        raise _error(
+            "head_kind",
+            f"{config.head_kind!r} with use_mean_pooling=False",
+            "use_mean_pooling=True: these heads pool over all tokens",
+        )
     if config.position_grid is not None and (len(config.position_grid) != 3 or min(config.position_grid) < 1):
         raise _error(
             "position_grid",

@@ -55,9 +55,10 @@ def config_to_json(config: VideoMAEConfig, architecture: str | None) -> dict[str
 
 
 def is_representable(config: VideoMAEConfig, architecture: str | None) -> bool:
-    """Tell whether transformers computes this model: it has no resampled positions, no cross decoder."""
+    """Tell whether transformers computes this model: it has no resampled positions, cross decoder or other heads."""
     joint = config.decoder_kind == "joint" or architecture != PRETRAINING
-    return config.trained_grid == config.grid and joint
+    linear = config.head_kind == "linear" or architecture != CLASSIFICATION
+    return config.trained_grid == config.grid and joint and linear
 
 
 def config_from_json(

@@ -74,6 +74,8 @@ def convert(
     without_decoder = to is Layout.TIMM and opened.architecture == PRETRAINING
     architecture = ENCODER if encoder_only or without_decoder else opened.architecture
     model, report = _filled(opened, architecture, allow)
+    if isinstance(model, VideoMAEForVideoClassification):
+        model = model.folded()
     _refuse_unrepresentable(model.config, architecture, to)
     if to is Layout.HF:
         card = plain_card(architecture)
@@ -131,6 +133,13 @@ def _filled(opened: WeightsSource, architecture: str, allow: Collection[str]) ->
 
 
 def _refuse_unrepresentable(config: VideoMAEConfig, architecture: str, to: Layout) -> None:
+    if architecture == CLASSIFICATION and config.head_kind == "attentive" and to is not Layout.ONNX:
+        raise ConfigError(
+            where=f"--to {to}",
+            came="an attentive head (head_kind=attentive)",
+            expected="a classifier that the other system can compute",
+            todo="Keep our own folder, write ONNX, or export the encoder alone with --encoder-only.",
+        )
     if to in (Layout.HF, Layout.OFFICIAL) and not is_representable(config, architecture):
         resampled = config.trained_grid != config.grid
         raise ConfigError(

@@ -11,7 +11,7 @@ from torch import nn
 from videomae_train.errors import CheckpointError, ConfigError
 from videomae_train.model.audit import Fate, TensorNote, WeightsReport, place_weights
 from videomae_train.model.config import VideoMAEConfig, on_trained_grid
-from videomae_train.model.config_json import CLASSIFICATION, ENCODER, PRETRAINING
+from videomae_train.model.config_json import CLASSIFICATION, PRETRAINING
 from videomae_train.model.sources import WeightsSource
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,8 @@ _OF_PRETRAINING = {
     "mask_token": "belongs to pretraining",
     "decoder.": "belongs to pretraining",
 }
-_OF_CLASSIFIER = {"fc_norm.": "belongs to the classifier", "head.": "belongs to the classifier"}
+_PARTS_OF_HEAD: tuple[str, ...] = ("fc_norm.", "standardise.", "pool.", "head.")
+_OF_CLASSIFIER: dict[str, str] = dict.fromkeys(_PARTS_OF_HEAD, "belongs to the classifier")
 # Fields that decide what the encoder's weights compute, beyond the shapes that the audit compares.
 _ENCODER_FIELDS = (
     "patch_size",
@@ -85,7 +86,8 @@ def place_encoder(model: nn.Module, source: WeightsSource, allow: Collection[str
     Raises:
         CheckpointError: A tensor is missing, extra or of another shape.
     """
-    drop = {PRETRAINING: _OF_PRETRAINING, CLASSIFICATION: _OF_CLASSIFIER, ENCODER: {}}[source.architecture]
+    unwanted: dict[str, dict[str, str]] = {PRETRAINING: _OF_PRETRAINING, CLASSIFICATION: _OF_CLASSIFIER}
+    drop = unwanted.get(source.architecture, {})
     return _placed(model, source, drop, {}, allow)
 
 
@@ -146,13 +148,17 @@ def place_classifier(
     elif "fc_norm.weight" in source.state:
         drop["fc_norm."] = "belongs to mean pooling"
         fresh["encoder.norm."] = "starts at weight 1 and bias 0"
-    if "head.weight" not in source.state:
+    if "fc_norm.weight" in source.state and source.config.head_kind != config.head_kind:
+        drop |= dict.fromkeys(_PARTS_OF_HEAD, f"made for a head of the kind {source.config.head_kind}")
+        fresh |= dict.fromkeys(_PARTS_OF_HEAD, f"for a head of the kind {config.head_kind}")
+    elif "head.weight" not in source.state:
         fresh["head."] = "for new classes"
     elif source.config.id2label != config.id2label:
         drop["head."] = f"made for {source.config.num_labels} other classes"
         fresh["head."] = "for new classes"
     if "fc_norm.weight" not in source.state:
         fresh["fc_norm."] = "starts at weight 1 and bias 0, as published"
+        fresh |= {"standardise.": "measured in training", "pool.": "for new classes"}
     return _placed(model, source, drop, fresh, allow)
 
 

@@ -41,13 +41,15 @@ def save_weights_folder(model: Model, folder: Path, *, card: str) -> None:
     The folder appears whole or not at all: files are written beside it and renamed into place.
 
     Args:
-        model: What to save; its tensors are copied to the CPU.
+        model: What to save; its tensors are copied to the CPU. A classifier's batch norm is folded into its head.
         folder: Made new, or replaced when it is an older weights folder.
         card: Markdown of the model card (README.md).
 
     Raises:
         ConfigError: The folder exists and holds other files.
     """
+    if isinstance(model, VideoMAEForVideoClassification):
+        model = model.folded()
     write_weights_folder(folder, model.config, _architecture(model), model.state_dict(), card)
 
 

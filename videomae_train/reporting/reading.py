@@ -97,7 +97,7 @@ def read_evaluation(folder: Path) -> EvaluationFacts | str:
         return EvaluationFacts(
             folder=folder,
             weights=str(metrics["weights"]),
-            data=metrics.get("data"),
+            data=(metrics.get("data") or {}).get("path"),
             selection=str(metrics["selection"]),
             views=str(metrics["views"]),
             top1=float(metrics["top1"]),

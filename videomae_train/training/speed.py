@@ -31,6 +31,8 @@ def clip_flops(model: TrainedModel, batch: PretrainBatch | LabeledBatch) -> int:
     """
     with torch.device("meta"):
         twin = type(model)(model.config).to("meta")
+    for ours, its in zip(model.parameters(), twin.parameters(), strict=True):
+        its.requires_grad_(ours.requires_grad)  # what is frozen has no backward pass
     with FlopCounterMode(display=False) as counter:
         _meta_loss(twin, batch).backward()
     return counter.get_total_flops()

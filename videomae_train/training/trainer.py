@@ -182,6 +182,7 @@ def _quieten_lightning() -> None:
     for message in (
         "isinstance.treespec",
         "The 'train_dataloader' does not have",
+        r"Found \d+ module\(s\) in eval mode",  # frozen ones
         "The `srun` command is available",  # rank_environment decides on that
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")

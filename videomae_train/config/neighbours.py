@@ -1,0 +1,98 @@
+"""`videomae probe probe=knn`: classify videos by the nearest labelled ones, on the encoder's features alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from videomae_train.config import build
+from videomae_train.config.knn import NeighboursConfig
+from videomae_train.data.datasets import EvaluationDataset
+from videomae_train.data.index import PackedDataset, Selection
+from videomae_train.data.loader import BatchLoader, evaluation_loader
+from videomae_train.errors import ConfigError
+from videomae_train.evaluation.neighbours import (
+    VideoFeatures,
+    merge_features,
+    score_by_neighbours,
+    video_features,
+)
+from videomae_train.evaluation.ranks import Ranks
+from videomae_train.evaluation.scoring import Accuracy, measure_accuracy
+from videomae_train.model import VideoMAEModel
+
+
+def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
+    """Classify the videos of one selection by those of another and write scores.npz and metrics.json.
+
+    Returns:
+        None on ranks other than the first.
+
+    Raises:
+        ConfigError: Nothing is selected, or a video is in both selections.
+        CheckpointError: The weights are missing or damaged.
+        VideoMAETrainError: Nothing could be scored.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    dataset = PackedDataset.open(config.data.path, config.loader.storage)
+    voting, asked = _selections(config, dataset)
+    ranks = Ranks(build.pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
+    model = VideoMAEModel.from_pretrained(config.weights)
+
+    def one_rank(rank: int, world: int, device: torch.device) -> list[VideoFeatures]:
+        return [
+            video_features(model.to(device), _batches(config, selection, rank, world), device)
+            for selection in (voting, asked)
+        ]
+
+    parts = ranks.gather(one_rank)
+    if parts is None:
+        return None
+    voters, others = (merge_features(of_ranks) for of_ranks in zip(*parts, strict=True))
+    scores = score_by_neighbours(
+        voters,
+        others,
+        num_classes=len(dataset.classes),
+        k=config.knn.neighbours,
+        temperature=config.knn.temperature,
+    )
+    accuracy = measure_accuracy(scores)
+    build.save_scores(config, asked, scores, accuracy, _conditions(config, voters))
+    return accuracy
+
+
+def _selections(config: NeighboursConfig, dataset: PackedDataset) -> tuple[Selection, Selection]:
+    data = config.data
+    voting = dataset.select(data.selection, per_class=data.per_class, seed=data.per_class_seed)
+    asked = dataset.select(data.val_selection)
+    shared = np.intersect1d(voting.sample_ids, asked.sample_ids)
+    if len(shared):
+        raise ConfigError(
+            where="data.selection, data.val_selection",
+            came=f"{data.selection} and {data.val_selection}, which share {len(shared)} videos,"
+            f" such as {dataset.key(int(shared[0]))}",
+            expected="selections without a common video: each would be its own nearest neighbour",
+            todo="Choose the parts of one split, such as split1/train and split1/test.",
+        )
+    return voting, asked
+
+
+def _batches(config: NeighboursConfig, selection: Selection, rank: int, world: int) -> BatchLoader:
+    videos = EvaluationDataset(selection, config.data, rank=rank, world=world)
+    loader = build.loader_options(config.loader, config.accelerator)
+    return evaluation_loader(videos, loader, batch_videos=config.batch_videos)
+
+
+def _conditions(config: NeighboursConfig, voters: VideoFeatures) -> dict[str, object]:
+    return {
+        "probe": "knn",
+        **config.knn.model_dump(),
+        "voting": {
+            "selection": config.data.selection,
+            "per_class": config.data.per_class,
+            "per_class_seed": config.data.per_class_seed,
+            "num_videos": len(voters.labels),
+            "faults": [fault._asdict() for fault in voters.faults],
+        },
+    }
