@@ -14,6 +14,10 @@ from videomae_train.data.synthetic import generate_motion_videos
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A first backward pass, before any test's library registers a device of its own (ONNX export does): from then on
+# autograd would start threads for it, and no forked process of a later test could run backward.
+torch.ones(1, requires_grad=True).sum().backward()
+
 
 @pytest.fixture(scope="session")
 def motion_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
