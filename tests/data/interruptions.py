@@ -47,4 +47,4 @@ def run_script(file: Path, script: str, *arguments: object) -> int:
     file.write_text(script)
     command = [sys.executable, str(file), *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(command, env=environment, check=False, timeout=120).returncode
+    return subprocess.run(command, env=environment, check=False, timeout=600).returncode
