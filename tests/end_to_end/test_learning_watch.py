@@ -1,5 +1,6 @@
 """Pretraining that is watched through the command line: probes, pictures and alarms, and no trace in the weights."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,9 @@ def test_probes__are_recorded_when_asked_for(watched: Path) -> None:
         assert steps == [2, 4, 6]
         assert all(0 <= value <= (24 if name.endswith("rank") else 1) for value in values)
     assert read_metric(watched, "probe/num_faults")[1] == [0, 0, 0]
+    baselines = json.loads((watched / "run.json").read_text())["baselines"]
+    for name, loss in baselines.items():
+        assert read_metric(watched, f"baseline/{name}")[1] == [loss] * 6
     assert read_metric(watched, "probe/effective_rank")[1][0] >= 1
 
 
@@ -71,7 +75,9 @@ def test_pictures_and_probes__are_in_the_offline_record(watched: Path) -> None:
     media = {path.suffix for path in record.glob("files/media/**/*") if path.is_file()}
     assert media == {".png", ".mp4"}
     (log,) = record.glob("run-*.wandb")
-    assert all(name.encode() in log.read_bytes() for name in (*SCORES, "train/num_alarms"))
+    assert all(
+        name.encode() in log.read_bytes() for name in (*SCORES, "train/num_alarms", "baseline/copy_nearest")
+    )
 
 
 def test_probe__wants_a_set_and_a_time(packed_motions: Path, tmp_path: Path) -> None:

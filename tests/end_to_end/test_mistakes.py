@@ -66,6 +66,11 @@ def test_pretrain__a_misspelt_key(message) -> None:
     assert "Did you mean masking.ratio?" in message()
 
 
+def test_pretrain__a_sweep_that_is_only_to_be_shown(message) -> None:
+    assert videomae("pretrain", "-m", "data.path=x", "masking.ratio=0.75,0.9", "--cfg", "job") == 2
+    assert "-m --cfg: 2 flags" in message()
+
+
 def test_pretrain__a_ratio_of_one_and_a_half(tmp_path: Path, message) -> None:
     assert videomae("pretrain", "data.path=x", "masking.ratio=1.5", f"run={tmp_path}") == 2
     assert "masking.ratio: 1.5" in message()

@@ -24,6 +24,8 @@ from videomae_train.config.submitted import is_submitted, run_submitted
 from videomae_train.errors import ConfigError, VideoMAETrainError
 from videomae_train.training.ranks import ranks_from_outside
 
+_HYDRA_MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
+
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -185,7 +187,11 @@ def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConf
         verb: Name of the primary YAML file.
         arguments: What stood behind the verb on the command line.
         action: Called with the composed mapping, once a job.
+
+    Raises:
+        ConfigError: Two of Hydra's flags exclude each other.
     """
+    _check_flags(arguments)
     command_line = sys.argv
 
     def job(mapping: DictConfig) -> None:
@@ -208,6 +214,17 @@ def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConf
         sys.argv = command_line
     if failures:
         raise failures[0]
+
+
+def _check_flags(arguments: Sequence[str]) -> None:
+    modes = [word for word in arguments if word.partition("=")[0] in _HYDRA_MODES]
+    if len(modes) > 1:  # Hydra's own answer is a traceback
+        raise ConfigError(
+            where=" ".join(modes),
+            came=f"{len(modes)} flags",
+            expected="one of them: run a sweep, or show a configuration",
+            todo=f"Leave out {modes[0]}; with --cfg, give one value for each key.",
+        )
 
 
 def _name_of_sweep_points(arguments: Sequence[str]) -> list[str]:

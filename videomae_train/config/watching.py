@@ -19,6 +19,7 @@ from videomae_train.randomness import keyed_permutation
 from videomae_train.training.alarm_list import AlarmList
 from videomae_train.training.alarms import AlarmOptions, Baseline, Expected
 from videomae_train.training.probing import OnlineProbe
+from videomae_train.training.progress import Baselines
 from videomae_train.training.snapshots import Snapshots
 
 _ALARMS = "alarms.json"
@@ -28,9 +29,10 @@ _PROBE_BATCH = 8  # whole clips, without gradients
 def pretrain_watch(
     config: PretrainConfig, data: PretrainDataModule, baselines: BaselineLosses
 ) -> list[pl.Callback]:
-    """Make what shows whether a pretraining run learns: probe, pictures, alarms."""
+    """Make what shows whether a pretraining run learns: baselines, probe, pictures, alarms."""
     watch = config.watch
-    watching: list[pl.Callback] = [_pretrain_alarms(config, baselines)]
+    beside = Baselines({f"baseline/{name}": loss for name, loss in baselines._asdict().items()})
+    watching: list[pl.Callback] = [beside, _pretrain_alarms(config, baselines)]
     if watch.probe_every_steps is not None:
         train, test = (
             _probe_videos(config, name) for name in (watch.probe.selection, watch.probe.val_selection)

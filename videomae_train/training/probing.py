@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ class OnlineProbe(pl.Callback):
         for logger in pl_module.loggers:
             logger.log_metrics(figures, step=pl_module.step)
             logger.save()
+        words = " · ".join(f"{name.removeprefix('probe/')} {value:.4g}" for name, value in figures.items())
+        print(f"probe, step {pl_module.step}: {words}", file=sys.stderr)
 
     def _probe(self, model: Any, device: torch.device) -> dict[str, float]:
         assert isinstance(model, VideoMAEForPreTraining)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,10 +20,26 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from videomae_train.training.module import SteppingModule
 
+# What needs no model, by its name in records.
+BASELINES = {
+    "baseline/predict_mean": "predicting the mean",
+    "baseline/copy_nearest": "copying the nearest visible patch",
+}
 _SECONDS_BETWEEN_PLAIN_LINES = 20.0
+
+
+class _BarAndFigures(Progress):
+    """A bar with the latest report below it, where a narrow terminal wraps it instead of cutting it off."""
+
+    figures = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self.figures)
 
 
 class StepProgress(pl.Callback):
@@ -30,12 +47,13 @@ class StepProgress(pl.Callback):
 
     Args:
         title: Shown in front of the bar.
+        console: Where to show it; None takes the standard error output.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, console: Console | None = None) -> None:
         self._title = title
-        self._console = Console(file=sys.stderr)
-        self._bar: Progress | None = None
+        self._console = console or Console(file=sys.stderr)
+        self._bar: _BarAndFigures | None = None
         self._task: TaskID | None = None
         self._printed_at = time.monotonic()
 
@@ -43,19 +61,18 @@ class StepProgress(pl.Callback):
         """Show the bar where there is a terminal."""
         assert isinstance(pl_module, SteppingModule)
         if trainer.is_global_zero and self._console.is_terminal:
-            self._bar = Progress(
+            self._bar = _BarAndFigures(
                 TextColumn("[bold]{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}"),
                 console=self._console,
             )
             self._bar.start()
             self._task = self._bar.add_task(
-                self._title, total=pl_module.plan.total_steps, completed=pl_module.step, figures=""
+                self._title, total=pl_module.plan.total_steps, completed=pl_module.step
             )
 
     def on_train_batch_end(
@@ -66,7 +83,8 @@ class StepProgress(pl.Callback):
         if not (trainer.is_global_zero and pl_module.at_step_boundary):
             return
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=pl_module.step, figures=_figures(pl_module))
+            self._bar.figures = _figures(pl_module)
+            self._bar.update(self._task, completed=pl_module.step)
         elif pl_module.latest and time.monotonic() - self._printed_at > _SECONDS_BETWEEN_PLAIN_LINES:
             self._printed_at = time.monotonic()
             total = pl_module.plan.total_steps
@@ -96,12 +114,37 @@ def _figures(module: SteppingModule) -> str:
     latest = module.latest
     if not latest:
         return ""
-    faults = f" · {latest['train/num_faults']:.0f} faults" if latest["train/num_faults"] else ""
-    skipped = f" · {latest['train/num_skipped']:.0f} skipped" if latest["train/num_skipped"] else ""
-    return (
-        f"loss {latest['train/loss']:.4f} · lr {latest['train/lr']:.2e} · {latest['train/views_per_sec']:.1f} views/s"
-        f" · waiting for data {latest['train/data_wait_ratio']:.0%}{faults}{skipped}"
+    beside = ", ".join(f"{words} {latest[name]:.3f}" for name, words in BASELINES.items() if name in latest)
+    counted = "".join(
+        f" · {latest[f'train/num_{name}']:.0f} {name}"
+        for name in ("faults", "skipped", "alarms")
+        if latest.get(f"train/num_{name}")
     )
+    return (
+        f"loss {latest['train/loss']:.4f}{f' ({beside})' if beside else ''} · lr {latest['train/lr']:.2e}"
+        f" · gradient {latest['train/grad_norm']:.2g} · {latest['train/views_per_sec']:.1f} views/s"
+        f" · waiting for data {latest['train/data_wait_ratio']:.0%} · {latest['train/tflops_per_sec']:.2g} TFLOP/s,"
+        f" {latest['train/peak_ratio']:.0%} of the peak · {latest['train/memory_gib']:.1f} GiB{counted}"
+    )
+
+
+class Baselines(pl.Callback):
+    """Records the losses that need no model beside the loss of every report, and says them at the start.
+
+    Args:
+        losses: By their names in records, such as baseline/predict_mean.
+    """
+
+    def __init__(self, losses: Mapping[str, float]) -> None:
+        self._losses = losses
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say them."""
+        assert isinstance(pl_module, SteppingModule)
+        pl_module.companions.append(lambda step, figures: self._losses)
+        if trainer.is_global_zero:
+            words = ", ".join(f"{BASELINES[name]} {loss:.4f}" for name, loss in self._losses.items())
+            print(f"Losses without a model: {words}.", file=sys.stderr)
 
 
 class FaultList(pl.Callback):
