@@ -60,10 +60,11 @@ def test_report__says_how_much_of_the_device_is_used(tmp_path: Path) -> None:
 
 
 def test_clip_flops__of_a_frozen_encoder_are_those_of_its_forward_pass() -> None:
-    config = replace(CONFIG, num_labels=2)
-    clips = make_batch(0, 2)
+    model, clips = VideoMAEForVideoClassification(replace(CONFIG, num_labels=2)), make_batch(0, 2)
     batch = LabeledBatch(clips.clips, torch.zeros(2, dtype=torch.int64), clips.sample_ids, ())
-    model = VideoMAEForVideoClassification(config)
+    with FlopCounterMode(display=False) as counter:
+        model(batch.clips[:1].float())
     whole = clip_flops(model, batch)
     model.encoder.freeze("all")
-    assert clip_flops(model, batch) == pytest.approx(whole / 3, rel=0.12)
+    head = 2 * CONFIG.hidden_size * 2
+    assert clip_flops(model, batch) == counter.get_total_flops() + 2 * head < whole / 2
