@@ -57,3 +57,14 @@ def test_report__says_how_much_of_the_device_is_used(tmp_path: Path) -> None:
     assert latest["train/tflops_per_sec"] == pytest.approx(latest["train/views_per_sec"] * flops / 1e12)
     assert latest["train/memory_gib"] == pytest.approx(peak_memory_gib(CPU), rel=0.5)
     assert 0.05 < latest["train/memory_gib"] < 100
+
+
+def test_clip_flops__of_a_frozen_encoder_are_those_of_its_forward_pass() -> None:
+    model, clips = VideoMAEForVideoClassification(replace(CONFIG, num_labels=2)), make_batch(0, 2)
+    batch = LabeledBatch(clips.clips, torch.zeros(2, dtype=torch.int64), clips.sample_ids, ())
+    with FlopCounterMode(display=False) as counter:
+        model(batch.clips[:1].float())
+    whole = clip_flops(model, batch)
+    model.encoder.freeze("all")
+    head = 2 * CONFIG.hidden_size * 2
+    assert clip_flops(model, batch) == counter.get_total_flops() + 2 * head < whole / 2
