@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -171,6 +174,33 @@ def test_training__does_not_change_by_a_bit(tmp_path: Path, ema_decay: float | N
     )
     assert_equal(ours.get("averaged_weights", {}), theirs.get("averaged_weights", {}))
     assert module.model.training
+
+
+class Generators(pl.Callback):
+    """States of the global generators at the end of each step; one stands before a validation, one after it."""
+
+    def __init__(self) -> None:
+        self.states: list[Any] = []
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.states.append(
+            (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+        )
+
+
+def test_generators__are_as_they_were_and_no_second_counts(tmp_path: Path) -> None:
+    module, before, after = module_of(), Generators(), Generators()
+
+    def slowly() -> None:
+        time.sleep(0.02)
+        random.random()
+
+    looking = validation(Kept(module), every=1, batches=lambda: ToScore(on=slowly))
+    train(tmp_path, module, before, looking, after)
+    assert before.states == after.states
+    # Eleven videos take 0.2 s and more, a step of this model far less.
+    seconds = 4 / module.latest["train/views_per_sec"]
+    assert seconds < 0.15
 
 
 @pytest.mark.parametrize(
