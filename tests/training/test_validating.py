@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -171,6 +173,30 @@ def test_training__does_not_change_by_a_bit(tmp_path: Path, ema_decay: float | N
     )
     assert_equal(ours.get("averaged_weights", {}), theirs.get("averaged_weights", {}))
     assert module.model.training
+
+
+class Generators(pl.Callback):
+    """States of the global generators at the end of each step; one stands before a validation, one after it."""
+
+    def __init__(self) -> None:
+        self.states: list[Any] = []
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.states.append(
+            (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+        )
+
+
+def test_generators__are_as_they_were(tmp_path: Path) -> None:
+    module, before, after = module_of(), Generators(), Generators()
+    train(
+        tmp_path,
+        module,
+        before,
+        validation(Kept(module), every=1, batches=lambda: ToScore(on=random.random)),
+        after,
+    )
+    assert before.states == after.states
 
 
 @pytest.mark.parametrize(

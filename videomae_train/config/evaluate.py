@@ -171,7 +171,7 @@ def evaluate_splits(
             on_scored(split, evaluation)
     if not scored:
         return None
-    result = _mean_over(scored)
+    result = mean_over(scored)
     _write_mean(result, configs, run)
     return result
 
@@ -250,7 +250,8 @@ def _shared(before: Videos, videos: EvaluationDataset) -> int | None:
     return len(np.intersect1d(same.sample_ids, videos.selection.sample_ids))
 
 
-def _mean_over(scored: Mapping[str, Evaluation]) -> SplitsEvaluation:
+def mean_over(scored: Mapping[str, Evaluation]) -> SplitsEvaluation:
+    """Average the scores of splits, by name; each split counts the same, whatever its size."""
     accuracies = [evaluation.accuracy for evaluation in scored.values()]
     top5 = [accuracy.top5 for accuracy in accuracies if accuracy.top5 is not None]
     return SplitsEvaluation(
