@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -182,10 +184,26 @@ class BatchLoader(DataLoader[Any]):
         # or within the writing of a checkpoint. Without it the next batch finds out, at most five seconds later, and
         # is the one place where the error can be explained.
         before = signal.getsignal(signal.SIGCHLD)
-        batches = super().__iter__()
+        with _garbage_left_to_the_parent():
+            batches = super().__iter__()
         if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGCHLD, before)
         return batches
+
+
+@contextmanager
+def _garbage_left_to_the_parent() -> Generator[None]:
+    """Keep what exists now from the garbage collection of processes that are forked meanwhile.
+
+    A decoder with threads that somebody has dropped in a cycle would be freed by a forked worker as well, which would
+    wait for ever for threads that it does not have.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def make_loader(
@@ -241,7 +259,7 @@ def make_stream_loader(
         collate_fn=_as_it_is,
         num_workers=options.num_workers,
         prefetch_factor=options.prefetch_batches if options.num_workers else None,
-        pin_memory=options.pin_memory,
+        pin_memory=options.pin_memory is True,
         worker_init_fn=partial(_begin_worker, board),
     )
 
