@@ -6,7 +6,7 @@ RUN := .venv/bin
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-cluster check format wheel bench bench-gpu soak clean
+.PHONY: help install demo test test-all test-cluster check format wheel bench bench-gpu soak study clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,9 @@ soak: install  ## Kill packing, training and saves at random moments and compare
 	$(RUN)/python scripts/soak_decode.py --decodes 10000
 	$(RUN)/python scripts/soak_train.py --runs 20 --saves 100
 	$(RUN)/python scripts/soak_train.py --verb finetune --runs 20 --saves 0
+
+study: install  ## Sweep masks on DATA (and generated motions) with a BUDGET: smoke, small, fair or long; docs/sweeps.md
+	$(RUN)/python scripts/study.py --budget $(or $(BUDGET),smoke) $(if $(DATA),--data $(DATA)) $(if $(SPLITS),--splits $(SPLITS)) $(STUDY)
 
 clean:  ## Remove what was built, run or installed here
 	rm -rf .venv dist build demo .pytest_cache .ruff_cache

@@ -148,10 +148,41 @@ def test_launcher__a_sweep_is_an_array_with_a_folder_for_each_point(
 ) -> None:
     output_of(sweep)
     for ratio, hidden in ((0.5, 16), (0.75, 24), (0.9, 28)):
-        run = cluster.runs / "sweep" / f"masking.ratio-{ratio}"
+        run = cluster.runs / "sweep" / f"masking.ratio-{ratio}" / "pretrain"
         assert read_metric(run, "train/loss")[0] == [1, 2, 3, 4, 5, 6]
-        assert f"{hidden} of 32 tokens hidden" in "".join(cluster.logs("sweep").values())
+        assert f"{hidden} of 32 tokens hidden" in run.with_name("pretrain.log").read_text()
     assert len({name.split("_")[1] for name in cluster.logs("sweep")}) == 3, "tasks of one array"
+
+
+def test_sweep__runs_the_shared_pretraining_first_then_the_points_as_an_array(cluster: Cluster) -> None:
+    """Each job on both nodes; one point cannot be trained, which is known only there."""
+    later = [word for word in QUICK if not word.startswith(("logger", "trainer.accelerator"))]
+    chain = [
+        *("sweep.then=[finetune,evaluate]", "finetune.optim.base_lr=1e-3,2e-3,1e30", "trainer.num_nodes=2"),
+        *(f"finetune.{word}" for word in [*later, "trainer.micro_batch=1", "trainer.max_nonfinite_steps=1"]),
+        *(
+            "data.selection=split/train",
+            "finetune.data.selection=split/train",
+            "evaluate.data.selection=split/test",
+        ),
+        *("evaluate.data.num_clips=1", "evaluate.data.num_crops=1", "evaluate.loader.num_workers=0"),
+    ]
+    process = cluster.submit("chain", *chain, "optim.steps=6", flags=("-m",))
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 1, output
+    assert "1 of 3 points that are not finished: finetune.optim.base_lr-1e+30" in output
+    points = json.loads((cluster.runs / "chain" / "sweep.json").read_text())["points"]
+    assert sorted(point["state"] for point in points.values()) == ["failed", "finished", "finished"]
+    assert all(point["score"] is not None for point in points.values() if point["state"] == "finished")
+    (shared,) = (cluster.runs / "chain" / "_shared").glob("pretrain-*/run.json")
+    assert json.loads(shared.read_text())["steps"] == 6
+    arrays = {name.split("_")[0] for name in cluster.logs("chain")}
+    assert len(arrays) == 2, "one array for what is shared, one for the points"
+    before = cluster.logs("chain").keys()
+    again = cluster.submit("chain", *[word for word in chain if "1e30" not in word], "optim.steps=6",
+                           "finetune.optim.base_lr=1e-3,2e-3", flags=("-m",))  # fmt: skip
+    output_of(again)
+    assert cluster.logs("chain").keys() == before, "finished points are not even submitted"
 
 
 def test_scontrol_requeue__in_mid_epoch_ends_in_the_same_weights(

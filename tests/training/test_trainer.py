@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from videomae_train.training.trainer import WandbOptions, build_loggers
 
 
@@ -10,3 +12,10 @@ def test_wandb__knows_all_attempts_as_one_run(tmp_path: Path) -> None:
     assert first.version == second.version == (run / "wandb_run_id.txt").read_text().strip()
     other = build_loggers(WandbOptions("offline", "p", None), tmp_path / "other")[1]
     assert other.version != first.version
+
+
+def test_wandb__agent_of_a_sweep_names_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "trial7")
+    assert build_loggers(WandbOptions("offline", "p", None), tmp_path / "alone")[1].version != "trial7"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    assert build_loggers(WandbOptions("offline", "p", None), tmp_path / "trial")[1].version == "trial7"

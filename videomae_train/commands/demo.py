@@ -77,7 +77,8 @@ def run_demo(out: Path, *, short: bool, seed: int) -> Path:
     size = SHORT if short else FULL
     _refuse_used(out)
     console = Console(file=sys.stderr, highlight=False)
-    packed = _make_set(out, size, seed, console)
+    console.print(f"[bold]1/5[/bold] generate {size.num_videos} videos and pack them into shards")
+    packed = make_motion_set(out, size.num_videos, seed, console)
     console.print("[bold]2/5[/bold] pretrain without labels, 90 % of each clip hidden")
     pretrained = _pretrain(out, packed, size, seed)
     trained: list[Trained] = []
@@ -104,15 +105,15 @@ def _refuse_used(out: Path) -> None:
         )  # fmt: skip
 
 
-def _make_set(out: Path, size: DemoSize, seed: int, console: Console) -> Path:
-    console.print(f"[bold]1/5[/bold] generate {size.num_videos} videos and pack them into shards")
+def make_motion_set(out: Path, num_videos: int, seed: int, console: Console) -> Path:
+    """Generate labelled videos of motions in a folder and pack them; every fourth of a class is in split/test."""
     with Progress(
         TextColumn("[bold]generate"), BarColumn(), MofNCompleteColumn(), console=console, transient=True
     ) as bar:
-        task = bar.add_task("generate", total=size.num_videos)
+        task = bar.add_task("generate", total=num_videos)
         videos = generate_motion_videos(
             out / "videos",
-            num_videos=size.num_videos,
+            num_videos=num_videos,
             seed=seed,
             classes=MOTIONS_SHOWN,
             on_progress=lambda done, _: bar.update(task, completed=done),

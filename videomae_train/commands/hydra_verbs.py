@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from videomae_train.commands.evaluate import run_evaluate, run_evaluate_splits
+from videomae_train.commands.sweep import run_sweep
 from videomae_train.config import verbs
 from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.loader import (
@@ -31,6 +32,7 @@ from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.reconstruct import reconstruct
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, ReconstructConfig
 from videomae_train.config.splits import quote_places, split_configs
+from videomae_train.config.sweep import asks_for_sweep
 from videomae_train.config.validation import BEST_WEIGHTS
 from videomae_train.evaluation.scoring import Accuracy
 from videomae_train.training.checkpoint_files import newest_checkpoint
@@ -49,6 +51,9 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
         VideoMAETrainError: The run failed.
     """
     arguments = quote_places(arguments)
+    if verb == "pretrain" and asks_for_sweep(arguments):
+        run_sweep(arguments)
+        return
     if not any(argument.startswith("-") for argument in arguments):
         compose_config(verb, arguments)  # raises what Hydra's own command line would print less clearly
     # A run that is gone on with by its folder alone keeps the .hydra folder of its own command.

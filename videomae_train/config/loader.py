@@ -29,8 +29,13 @@ _HYDRA_MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info"
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
+def compose_config(verb: str, overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     """Compose the primary file of a verb with overrides, without Hydra's command line.
+
+    Args:
+        verb: Name of the primary YAML file.
+        overrides: As they stand behind the verb.
+        with_hydra: Keep Hydra's own settings, at `hydra`.
 
     Raises:
         ConfigError: An override names an unknown key or choice, a recipe of another verb, or cannot be parsed.
@@ -38,7 +43,7 @@ def compose_config(verb: str, overrides: Sequence[str]) -> DictConfig:
     _check_recipe(verb, overrides)
     with initialize_config_dir(str(configs_folder()), version_base="1.3"):
         try:
-            return compose(verb, list(overrides))
+            return compose(verb, list(overrides), return_hydra_config=with_hydra)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             # Hydra raises a bare ValueError for a group that was set to null.
             raise _composition_error(verb, overrides, error) from None

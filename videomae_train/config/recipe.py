@@ -136,6 +136,11 @@ def recipe_changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[Chang
     ]
 
 
+def recipe_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what makes a run what it is by dotted keys, without what only the machine decides."""
+    return {key: value for key, value in _leaves(values) if kind_of(key) is not Kind.MACHINE}
+
+
 def kind_of(key: str) -> Kind:
     """Return what a dotted key decides, by the entry with the most parts that it falls under."""
     return KINDS[

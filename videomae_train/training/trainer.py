@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import secrets
 import warnings
 from collections.abc import Sequence
@@ -255,12 +256,13 @@ def build_loggers(wandb: WandbOptions, run: Path) -> list[Logger]:
 def _wandb_run_id(run: Path) -> str | None:
     """Find the id under which Weights & Biases knows a run, so that all its attempts are one run there.
 
-    Only rank 0 records anything.
+    The agent of a sweep of theirs has named its trial before it starts it. Only rank 0 records anything.
     """
     if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
         return None
     file = run / "wandb_run_id.txt"
     if not file.exists():
         run.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{secrets.token_hex(4)}\n")
+        trial = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+        file.write_text(f"{trial or secrets.token_hex(4)}\n")
     return file.read_text().strip()

@@ -1,0 +1,124 @@
+"""What a sweep's command line and file come to."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from videomae_train.config.paths import configs_folder
+from videomae_train.config.sweep import asks_for_sweep, launcher_settings, quoted, read_sweep
+from videomae_train.config.sweep_plan import plan_sweep
+from videomae_train.errors import ConfigError
+
+SHIPPED = sorted(file.stem for file in (configs_folder() / "sweep").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "points"), [("mask_ratio", 45), ("decoder_depth", 12), ("finetune_lr", 5), ("study", 7)]
+)
+def test_shipped_sweeps__have_their_points(name: str, points: int) -> None:
+    sweep = read_sweep([f"sweep={name}", "data.path=x"])
+    assert len(sweep.points) == points
+    assert sweep.options.then == ("finetune", "evaluate")
+    assert sweep.folder == Path(f"runs/sweeps/{name}").absolute(), "the same folder when it is started again"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_sweeps__compose_in_every_point(name: str) -> None:
+    sweep = read_sweep([f"sweep={name}", "data.path=x", "-m", "seed=0"])
+    assert sweep.compose(sweep.points[-1]).sweep.at_once == 1
+
+
+def test_finetune_lr__pretrains_once(packed_motions: Path) -> None:
+    own = [
+        "data.selection=split/train",
+        "finetune.data.selection=split/train",
+        "evaluate.data.selection=split/test",
+    ]
+    small = ["experiment=pretrain_tiny", "finetune.experiment=finetune_tiny", f"data.path={packed_motions}"]
+    batch = [
+        "optim.global_batch=4",
+        "finetune.optim.global_batch=4",
+        "trainer.micro_batch=4",
+        "finetune.trainer.micro_batch=4",
+    ]
+    plan = plan_sweep(read_sweep(["sweep=finetune_lr", *small, *own, *batch]), {})
+    assert [[stage.verb for stage in stages] for stages in plan.shared] == [["pretrain"]]
+    assert len({planned.stages[1].identity for planned in plan.points}) == 5
+
+
+def test_probe__is_a_stage_like_fine_tuning(packed_motions: Path) -> None:
+    words = [
+        "-m",
+        "experiment=pretrain_tiny",
+        f"data.path={packed_motions}",
+        "optim.global_batch=4",
+        "trainer.micro_batch=4",
+    ]
+    own = [
+        "probe.data.selection=split/train",
+        "evaluate.data.selection=split/test",
+        "probe.optim.global_batch=8",
+    ]
+    probe = [*own, "probe.trainer.micro_batch=8", "probe.probe=linear,attentive"]
+    plan = plan_sweep(read_sweep([*words, *probe, "sweep.then=[probe,evaluate]"]), {})
+    assert [[stage.verb for stage in planned.stages] for planned in plan.points] == [
+        ["pretrain", "probe", "evaluate"]
+    ] * 2
+    assert [[stage.verb for stage in stages] for stages in plan.shared] == [["pretrain"]]
+
+
+def test_points__are_named_by_what_differs_and_need_no_quotes() -> None:
+    sweep = read_sweep(
+        ["-m", "data.path=x", "seed=3", "masking.ratio=0.75,0.9", "optim.betas=[0.9,0.95],[0.9,0.99]"]
+    )
+    names = [point.name for point in sweep.points]
+    assert len(set(names)) == 4
+    assert all(re.fullmatch(r"[\w.+-]+", name) for name in names)
+    assert all("seed" not in name for name in names)
+    (one,) = read_sweep(["-m", "data.path=x"]).points
+    assert one.name == "point"
+
+
+def test_long_names__stay_short_and_different() -> None:
+    long = "a" * 300
+    names = [point.name for point in read_sweep(["-m", f"init={long}b,{long}c"]).points]
+    assert len(set(names)) == 2
+    assert max(map(len, names)) < 140
+
+
+def test_the_same_point_twice__is_refused() -> None:
+    with pytest.raises(ConfigError, match="more than one point"):
+        read_sweep(["-m", "seed=0,0,1"])
+
+
+def test_grids__multiply_with_the_command_line() -> None:
+    sweep = read_sweep(["sweep=study", "data.path=x", "seed=0,1,2", "finetune.data.per_class=null,2"])
+    assert len(sweep.points) == 42
+    assert sum(point.is_pretrained for point in sweep.points) == 36
+    scratch = next(point for point in sweep.points if not point.is_pretrained)
+    assert "model=tiny" in scratch.words("finetune")
+    assert all("pretrain=" not in word for word in scratch.words("pretrain"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asks"),
+    [(["-m", "seed=0,1"], True), (["sweep=study"], True), (["--multirun"], True), (["seed=0"], False),
+     (["sweep=study", "--cfg", "job"], False), (["sweep=null"], False), ([], False)],
+)  # fmt: skip
+def test_asks_for_sweep(arguments: list[str], asks: bool) -> None:
+    assert asks_for_sweep(arguments) is asks
+
+
+def test_other_launchers__are_refused() -> None:
+    assert launcher_settings(read_sweep(["-m", "data.path=x", "seed=0,1"])) is None
+    with pytest.raises(ConfigError, match="launcher=slurm"):
+        launcher_settings(read_sweep(["-m", "data.path=x", "hydra/launcher=submitit_local", "seed=0,1"]))
+
+
+@pytest.mark.parametrize("text", ["plain/path-1.0", "with space", "it's", "a=b,c", "{x}"])
+def test_quoted__is_read_back_as_it_was(text: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (override,) = OverridesParser.create().parse_overrides([f"run={quoted(text)}"])
+    assert str(override.value()) == text

@@ -1,0 +1,129 @@
+"""`videomae pretrain sweep=...` and `videomae pretrain -m ...`: the whole chain at every point, each stage once."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from videomae_train.commands.sweep_jobs import Job, missing
+from videomae_train.commands.sweep_local import LocalRunner
+from videomae_train.commands.sweep_record import SUMMARY, SweepRecord, known_places, refer_to_shared
+from videomae_train.commands.sweep_slurm import run_on_slurm
+from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
+from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
+from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.training.preemption import exit_code_after
+from videomae_train.training.ranks import ranks_from_outside
+
+
+def run_sweep(arguments: Sequence[str]) -> None:
+    """Run what is missing of a sweep, and say how every point stands.
+
+    Args:
+        arguments: What stood behind `videomae pretrain`.
+
+    Raises:
+        ConfigError: Some point cannot run; then none was started.
+        TrainingError: Some points failed; the others ran to their end.
+    """
+    _refuse_ranks()
+    sweep = read_sweep(arguments)
+    known = known_places(sweep.folder)
+    plan = plan_sweep(sweep, known)
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    refer_to_shared(sweep.folder, plan)
+    record = SweepRecord(sweep.folder, plan, ["videomae", "pretrain", *arguments], known)
+    record.write()
+    console = Console(highlight=False, soft_wrap=True)
+    _say_beginning(console, sweep, plan)
+    stopped_by = _run(sweep, plan, record)
+    record.write()
+    _print_table(record)
+    if stopped_by is not None:
+        console.print(f"Stopped by {stopped_by}. The same command goes on.")
+        sys.exit(exit_code_after(stopped_by))
+    _raise_for_failures(record)
+    console.print(f"A page about it: videomae report {sweep.folder}", markup=False)
+
+
+def _refuse_ranks() -> None:
+    if ranks_from_outside() > 1:
+        raise ConfigError(
+            where="sweep",
+            came=f"{ranks_from_outside()} ranks, each of which would run the whole sweep",
+            expected="one process, which starts those of every point",
+            todo="Start it without srun or torchrun; launcher=slurm makes it a job array.",
+        )
+
+
+def _run(sweep: Sweep, plan: SweepPlan, record: SweepRecord) -> str | None:
+    """Run the stages that points share, then the points; give the signal that stopped it, if one did."""
+    launcher = launcher_settings(sweep)
+    if launcher is not None:
+        _run_batches(plan, record, lambda batch: run_on_slurm(launcher, batch, record))
+        return None
+    devices = int(sweep.compose(sweep.points[0]).trainer.devices)
+    with LocalRunner(record, at_once=sweep.options.at_once, devices=devices) as runner:
+        _run_batches(plan, record, runner.run)
+    return None if runner.stopped_by is None else runner.stopped_by.name
+
+
+def _run_batches(plan: SweepPlan, record: SweepRecord, run: Callable[[Sequence[Job]], None]) -> None:
+    shared = {stage.identity for stages in plan.shared for stage in stages}
+    for stages in plan.shared:
+        ready = [stage for stage in stages if all(each.is_finished for each in plan.before(stage))]
+        _run_missing([Job(f"shared {stage.verb}", (stage,)) for stage in ready], run)
+    # A shared stage that is not there now has failed or was stopped, and its points with it.
+    ready = [
+        planned
+        for planned in plan.points
+        if all(stage.is_finished for stage in planned.stages if stage.identity in shared)
+    ]
+    _run_missing([Job(planned.point.name, planned.stages) for planned in ready], run)
+
+
+def _run_missing(jobs: Sequence[Job], run: Callable[[Sequence[Job]], None]) -> None:
+    if left := missing(jobs):
+        run(left)
+
+
+def _say_beginning(console: Console, sweep: Sweep, plan: SweepPlan) -> None:
+    stages = {stage.identity: stage for planned in plan.points for stage in planned.stages}
+    finished = sum(stage.is_finished for stage in stages.values())
+    counts = Counter(stage.verb for stage in stages.values())
+    runs = ", ".join(f"{count} x {verb}" for verb, count in counts.items())
+    console.print(
+        f"{len(plan.points)} points in {sweep.folder}: {runs}; {finished} of {len(stages)} runs are finished.\n"
+        f"How far it is: {sweep.folder / SUMMARY}; what each run prints: the .log files beside their folders.",
+        markup=False,
+    )
+
+
+def _print_table(record: SweepRecord) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("point", "stage", "state", "score", "reason"):
+        table.add_column(column, overflow="fold")
+    for planned in record.plan.points:
+        stage, state = record.point_state(planned)
+        score = record.score(planned) or {}
+        top1 = f"{score['top1']:.4f}" if "top1" in score else ""
+        table.add_row(escape(planned.point.name), stage.verb, state.state, top1, escape(state.reason))
+    Console(highlight=False).print(table)
+
+
+def _raise_for_failures(record: SweepRecord) -> None:
+    left = [planned for planned in record.plan.points if record.point_state(planned)[1].state != "finished"]
+    if left:
+        names = ", ".join(planned.point.name for planned in left)
+        raise TrainingError(
+            where=str(record.folder),
+            came=f"{len(left)} of {len(record.plan.points)} points that are not finished: {names}",
+            expected="all of them finished",
+            todo="Their logs say why; the same command again runs only what is missing.",
+        )

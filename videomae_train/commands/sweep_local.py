@@ -1,0 +1,99 @@
+"""Jobs of a sweep on this machine, one after the other or several at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+
+from videomae_train.commands.sweep_jobs import Job, run_stage
+from videomae_train.commands.sweep_record import SweepRecord
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class LocalRunner:
+    """Runs batches of jobs; a `with` block, in which signals stop every process after its step.
+
+    Args:
+        record: Hears how stages begin and end.
+        at_once: Jobs beside each other.
+        devices: Devices that each needs; with GPUs, each gets as many of its own as there are.
+    """
+
+    def __init__(self, record: SweepRecord, *, at_once: int, devices: int) -> None:
+        self.stopped_by: signal.Signals | None = None
+        self._record = record
+        self._at_once = at_once
+        self._slots: SimpleQueue[dict[str, str]] = SimpleQueue()
+        for environment in _environments(at_once, devices):
+            self._slots.put(environment)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.RLock()  # a signal may come while the main thread holds it
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> LocalRunner:
+        self._before = {number: signal.signal(number, self._stop) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def run(self, batch: Sequence[Job]) -> None:
+        """Run a batch to its end; jobs that fail do not end the others."""
+        with ThreadPoolExecutor(self._at_once) as threads:
+            futures: list[Future[None]] = [threads.submit(self._run_job, job) for job in batch]
+            wait(futures)
+        for future in futures:
+            future.result()
+
+    def _run_job(self, job: Job) -> None:
+        environment = self._slots.get()
+        try:
+            for stage in job.stages:
+                if self.stopped_by is not None:
+                    return
+                self._record.begin(stage)
+                end = run_stage(stage, environment, self._started)
+                self._record.end(stage, end)
+                if end.state != "finished":
+                    return
+        finally:
+            self._slots.put(environment)
+
+    def _started(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running = {each for each in self._running if each.returncode is None} | {process}
+        if self.stopped_by is not None:
+            process.terminate()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Pass it on: a terminal's Ctrl-C has reached the processes too, for which a second signal is none."""
+        self.stopped_by = signal.Signals(number)
+        with self._lock:
+            for process in self._running:
+                process.terminate()
+
+
+def _environments(at_once: int, devices: int) -> list[dict[str, str]]:
+    """Share the GPUs of this machine out, so that jobs beside each other do not all take the first."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    if at_once == 1 or len(names) < 2:
+        return [{} for _ in range(at_once)]
+    shares = [
+        [names[(slot * devices + number) % len(names)] for number in range(devices)]
+        for slot in range(at_once)
+    ]
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(dict.fromkeys(share))} for share in shares]

@@ -1,0 +1,91 @@
+"""Jobs of a sweep on Slurm: a job array for each batch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videomae_train.commands.sweep_jobs import Job, StageEnd, reason_in_log, run_stage
+from videomae_train.commands.sweep_record import SweepRecord
+from videomae_train.config.submitted import run_submitted
+from videomae_train.errors import TrainingError
+
+_SECONDS_BETWEEN_LOOKS = 5.0
+# What submitit knows by the same name on every cluster; the rest is Slurm's own.
+_COMMON = {
+    "timeout_min",
+    "cpus_per_task",
+    "gpus_per_node",
+    "tasks_per_node",
+    "mem_gb",
+    "nodes",
+    "name",
+    "stderr_to_stdout",
+}
+
+
+def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: SweepRecord) -> None:
+    """Submit a batch as one array and wait for its end; jobs that fail do not end the others.
+
+    Args:
+        launcher: Hydra's settings of its submitit launcher.
+        batch: A task of the array each.
+        record: Hears how stages stand.
+    """
+    import submitit
+
+    settings = {name: value for name, value in launcher.items() if name != "_target_"}
+    executor = submitit.AutoExecutor(
+        settings.pop("submitit_folder"),
+        cluster="slurm",
+        slurm_max_num_timeout=settings.pop("max_num_timeout"),
+    )
+    executor.update_parameters(
+        **{name if name in _COMMON else f"slurm_{name}": value for name, value in settings.items()}
+    )
+    jobs = executor.map_array(run_job, list(batch))
+    waiting = dict(zip(jobs, batch, strict=True))
+    while waiting:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        for job in [each for each in waiting if each.done()]:
+            _note_end(waiting.pop(job), record)
+        for left in waiting.values():
+            _note_progress(left, record)
+
+
+def run_job(job: Job) -> None:
+    """Run a job's stages in this task of an array; submitit calls it, on every rank."""
+    run_submitted(lambda: _run_stages(job))
+
+
+def _run_stages(job: Job) -> None:
+    is_first = os.environ.get("SLURM_PROCID", "0") == "0"
+    for stage in job.stages:
+        end = run_stage(stage, {}, lambda process: None, to_log=is_first)
+        if end.state == "stopped":
+            # The stage has asked Slurm to start this job again, if it was a warning that stopped it.
+            sys.exit(end.exit_code)
+        if end.state == "failed":
+            raise TrainingError(
+                where=f"{job.name}: {stage.verb}",
+                came=end.reason,
+                expected="a stage that ends well",
+                todo=f"Its whole output: {stage.log}.",
+            )
+
+
+def _note_progress(job: Job, record: SweepRecord) -> None:
+    stage = next((stage for stage in job.stages if not stage.is_finished), None)
+    if stage is not None and stage.log.exists() and record.state(stage).state != "running":
+        record.begin(stage)
+
+
+def _note_end(job: Job, record: SweepRecord) -> None:
+    stage = next((stage for stage in job.stages if not stage.is_finished), job.stages[-1])
+    if stage.is_finished:
+        record.end(stage, StageEnd("finished", "", 0))
+    else:
+        record.end(stage, StageEnd("failed", reason_in_log(stage), 1))

@@ -1,0 +1,276 @@
+"""What a sweep asks for: from a command line and a file in configs/sweep to named points."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from videomae_train.config.fields import Frozen, PositiveInt
+from videomae_train.config.loader import compose_config, validate_config
+from videomae_train.errors import ConfigError
+
+PRETRAIN = "pretrain"
+OWN = "own"  # configs/sweep/own.yaml, for the values of a command line
+_OF_STAGE = re.compile(r"(finetune|probe|evaluate)\.(.+)", re.DOTALL)
+_LONGEST_NAME = 120  # file systems end at 255, and reports would rather have it shorter
+
+
+class SweepOptions(Frozen):
+    """A file in configs/sweep.
+
+    Attributes:
+        grids: Each maps keys to one value or a list of them; all combinations are points. A key that begins with
+            finetune., probe. or evaluate. belongs to that stage, others to the pretraining; `pretrain: null` has none,
+            so that the next stage starts from scratch. Values on the command line multiply every grid.
+        then: Stages after the pretraining, in their order.
+        pretrain: Overrides of the pretraining at every point, before those of the command line.
+        finetune: The same of the fine-tuning; ${...} is a value of the point's pretraining.
+        probe: The same of the probing.
+        evaluate: The same of the scoring.
+        at_once: Points that this machine runs beside each other.
+    """
+
+    grids: tuple[dict[str, Any], ...]
+    then: tuple[Literal["finetune", "probe", "evaluate"], ...]
+    pretrain: tuple[str, ...]
+    finetune: tuple[str, ...]
+    probe: tuple[str, ...]
+    evaluate: tuple[str, ...]
+    at_once: PositiveInt
+
+
+class Setting(NamedTuple):
+    """One override of one stage, in Hydra's grammar."""
+
+    stage: str
+    key: str
+    value: str
+
+    @property
+    def word(self) -> str:
+        """Give the override."""
+        return f"{self.key}={self.value}"
+
+    @property
+    def label(self) -> str:
+        """Give its key as the sweep has it."""
+        return self.key if self.stage == PRETRAIN else f"{self.stage}.{self.key}"
+
+
+FROM_SCRATCH = Setting(PRETRAIN, PRETRAIN, "null")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of values; its folder's name says what differs between points."""
+
+    name: str
+    settings: tuple[Setting, ...]
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it has a pretraining."""
+        return FROM_SCRATCH not in self.settings
+
+    def words(self, stage: str) -> list[str]:
+        """Give its own overrides of a stage."""
+        return [each.word for each in self.settings if each.stage == stage and each != FROM_SCRATCH]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A whole request.
+
+    Attributes:
+        folder: Of all its runs; absolute.
+        options: Its file's, with the command line's changes.
+        points: In the order in which they start.
+        shared: Overrides from the command line, the same at every point.
+        selecting: Overrides that choose the sweep and where it runs; its runs do not have them.
+    """
+
+    folder: Path
+    options: SweepOptions
+    points: tuple[Point, ...]
+    shared: tuple[Setting, ...]
+    selecting: tuple[str, ...]
+
+    def pretrain_words(self, point: Point) -> list[str]:
+        """Give the overrides of a point's pretraining."""
+        return [*self.options.pretrain, *self._shared_words(PRETRAIN), *point.words(PRETRAIN)]
+
+    def later_words(self, stage: str, point: Point, base: Sequence[str]) -> list[str]:
+        """Give the overrides of a later stage of a point, after those of the sweep's file."""
+        return [*base, *self._shared_words(stage), *point.words(stage)]
+
+    def compose(self, point: Point, *, with_hydra: bool = False) -> DictConfig:
+        """Compose a point's pretraining, with the sweep's own values at `sweep`."""
+        words = [*self.selecting, *self.pretrain_words(point), f"run={quoted(self.folder)}"]
+        return compose_config(PRETRAIN, words, with_hydra=with_hydra)
+
+    def _shared_words(self, stage: str) -> list[str]:
+        return [each.word for each in self.shared if each.stage == stage]
+
+
+def asks_for_sweep(arguments: Sequence[str]) -> bool:
+    """Say whether arguments of `videomae pretrain` ask to run a sweep (and not, with --cfg or --help, to show one)."""
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    is_chosen = any(argument.startswith("sweep=") and argument != "sweep=null" for argument in arguments)
+    return (is_chosen or bool(flags)) and flags <= {"-m", "--multirun"}
+
+
+def read_sweep(arguments: Sequence[str]) -> Sweep:
+    """Read the command line of a sweep.
+
+    Raises:
+        ConfigError: It cannot be parsed or composed, or gives a stage values that the sweep does not have.
+    """
+    overrides = _parse([argument for argument in arguments if not argument.startswith("-")])
+    axes = [_axis(override) for override in overrides if override.is_sweep_override()]
+    given = [override for override in overrides if not override.is_sweep_override()]
+    chosen = next((_value(each) for each in given if each.key_or_group == "sweep" and each.value()), OWN)
+    selecting = [f"sweep={chosen}", *(str(each.input_line) for each in given if _selects(each))]
+    folder = next((_value(each) for each in given if each.key_or_group == "run"), f"runs/sweeps/{chosen}")
+    shared = [_setting(each) for each in given if not _selects(each) and each.key_or_group not in _OURS]
+    options = _options(selecting)
+    grids = [_grid_axes(grid) for grid in options.grids] or [[]]
+    combinations = [tuple(each) for grid in grids for each in itertools.product(*grid, *axes)]
+    _check_stages(options, [*shared, *itertools.chain(*combinations)])
+    return Sweep(Path(folder).absolute(), options, _named(combinations), tuple(shared), tuple(selecting))
+
+
+def launcher_settings(sweep: Sweep) -> dict[str, Any] | None:
+    """Give Hydra's settings of its submitit launcher where the sweep asks for Slurm; None for this machine.
+
+    Raises:
+        ConfigError: The sweep asks for another launcher.
+    """
+    composed = sweep.compose(sweep.points[0], with_hydra=True)
+    settings = cast("dict[str, Any]", OmegaConf.to_container(composed.hydra.launcher, resolve=True))
+    kind = str(settings["_target_"]).rpartition(".")[2]
+    if kind not in ("BasicLauncher", "SlurmLauncher"):
+        raise ConfigError(
+            where="hydra/launcher", came=kind, expected="launcher=slurm, or none for this machine",
+            todo="Leave it out; sweep.at_once=2 runs two points at a time.",
+        )  # fmt: skip
+    return settings if kind == "SlurmLauncher" else None
+
+
+_OURS = ("sweep", "run", "resume")  # what the sweep itself decides for its runs
+
+
+def _selects(override: Override) -> bool:
+    key = override.key_or_group
+    return key == "launcher" or key.startswith(("sweep.", "hydra.", "hydra/"))
+
+
+def _parse(words: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(words))
+    except HydraException as error:
+        raise ConfigError(
+            where=f"videomae pretrain {' '.join(words)}",
+            came=" ".join(str(error).split()),
+            expected="overrides such as masking.ratio=0.75,0.9",
+            todo="Quote what Hydra takes for something else.",
+        ) from None
+
+
+def _value(override: Override) -> str:
+    return str(override.value())
+
+
+def _setting(override: Override, value: str | None = None) -> Setting:
+    """Give the stage an override is of; its value as it stands there, or one of those to sweep over."""
+    key, _, text = str(override.input_line).partition("=")
+    of_stage = _OF_STAGE.fullmatch(key)
+    stage, key = (of_stage.group(1), of_stage.group(2)) if of_stage else (PRETRAIN, key)
+    return Setting(stage, key, text if value is None else value)
+
+
+def _axis(override: Override) -> list[Setting]:
+    return [_setting(override, value) for value in override.sweep_string_iterator()]
+
+
+def _options(selecting: Sequence[str]) -> SweepOptions:
+    """Read the sweep's file; what it takes from the points' pretraining stays unresolved here."""
+    composed = compose_config(PRETRAIN, [*selecting, "run=."])
+    values = cast("dict[str, Any]", OmegaConf.to_container(composed.sweep, resolve=False))
+    return validate_config(PRETRAIN, values, SweepOptions)
+
+
+def _grid_axes(grid: Mapping[str, Any]) -> list[list[Setting]]:
+    def axis(name: str, values: Any) -> list[Setting]:
+        of_stage = _OF_STAGE.fullmatch(name)
+        stage, key = (of_stage.group(1), of_stage.group(2)) if of_stage else (PRETRAIN, name)
+        each = cast("list[Any]", values) if isinstance(values, list) else [values]
+        return [Setting(stage, key, _in_grammar(value)) for value in each]
+
+    return [axis(name, values) for name, values in grid.items()]
+
+
+def _in_grammar(value: Any) -> str:
+    """Write a YAML value as Hydra's command line has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return quoted(value) if isinstance(value, str) else str(value)
+
+
+def quoted(value: str | Path) -> str:
+    """Write a text as a value of an override, in quotes where Hydra would read something else."""
+    text = str(value)
+    if re.fullmatch(r"[\w./:-]+", text):
+        return text
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _check_stages(options: SweepOptions, settings: Sequence[Setting]) -> None:
+    others = sorted({each.stage for each in settings} - {PRETRAIN, *options.then})
+    if others:
+        raise ConfigError(
+            where="sweep.then",
+            came=f"[{','.join(options.then)}], and values for {', '.join(others)}",
+            expected="values for stages that the sweep has",
+            todo=f"Add them: 'sweep.then=[{','.join((*options.then, *others))}]'.",
+        )
+
+
+def _named(combinations: Sequence[tuple[Setting, ...]]) -> tuple[Point, ...]:
+    """Name each combination by the settings that are not the same in all."""
+    labels = dict.fromkeys(each.label for settings in combinations for each in settings)
+    common = {label for label in labels if len({_value_of(label, each) for each in combinations}) == 1}
+    names = [_name([each for each in settings if each.label not in common]) for settings in combinations]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            where="sweep", came=f"more than one point {', '.join(twice)}", expected="points that differ",
+            todo="Give every value once.",
+        )  # fmt: skip
+    return tuple(Point(name, settings) for name, settings in zip(names, combinations, strict=True))
+
+
+def _value_of(label: str, settings: Sequence[Setting]) -> str | None:
+    return next((each.value for each in settings if each.label == label), None)
+
+
+def _name(differing: Sequence[Setting]) -> str:
+    """Name a folder as masking.ratio-0.75+seed-0, without anything that a shell or Hydra wants quoted."""
+    full = "+".join(f"{each.label}-{each.value}" for each in differing) or "point"
+    name = re.sub(r"[^\w.+-]+", "-", full).strip("-")
+    if name == full and len(name) <= _LONGEST_NAME:
+        return name
+    # What was taken out may have been all the difference.
+    return f"{name[:_LONGEST_NAME]}-{blake2b(full.encode(), digest_size=3).hexdigest()}"

@@ -1,0 +1,273 @@
+"""What a sweep has to run: every stage of every point, validated, told apart by its recipe, and placed in a folder."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from videomae_train.config import build
+from videomae_train.config.loader import compose_config, load_config, resolve_config
+from videomae_train.config.recipe import recipe_values
+from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
+from videomae_train.config.sweep import PRETRAIN, Point, Sweep, quoted
+from videomae_train.data.index import PackedDataset
+from videomae_train.data.layout import write_json
+from videomae_train.errors import ConfigError, VideoMAETrainError
+from videomae_train.model import VideoMAEConfig
+from videomae_train.model.config_json import CLASSIFICATION, config_to_json
+
+SHARED = "_shared"  # folder of the stages that points share
+
+# Of `videomae evaluate`: where and how fast a score is computed, and what is done with it.
+_MACHINE_OF_EVALUATE = {"run", "accelerator", "devices", "num_nodes", "threads", "loader", "card", "splits"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of one verb.
+
+    Attributes:
+        verb: pretrain, finetune, probe or evaluate.
+        identity: Hash of its recipe, of the videos it takes and of the stages before it; 16 hexadecimal digits.
+        folder: Of its run; absolute.
+        words: Its whole command line behind the verb.
+    """
+
+    verb: str
+    identity: str
+    folder: Path
+    words: tuple[str, ...]
+
+    @property
+    def log(self) -> Path:
+        """Where what it prints is kept, beside its folder."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its last file is there."""
+        return (self.folder / "metrics.json").is_file() or (
+            self.verb != "evaluate" and (self.folder / "run.json").is_file()
+        )
+
+
+@dataclass(frozen=True)
+class PlannedPoint:
+    """A point and its stages, in their order."""
+
+    point: Point
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """All points, and the stages that several of them need, in the order in which they can run."""
+
+    points: tuple[PlannedPoint, ...]
+    shared: tuple[tuple[Stage, ...], ...]
+
+    def before(self, stage: Stage) -> tuple[Stage, ...]:
+        """Give the stages that have to be there before one can begin."""
+        chain = next(planned.stages for planned in self.points if stage in planned.stages)
+        return chain[: chain.index(stage)]
+
+
+class _Draft:
+    """A stage whose folder is not decided yet, since nobody knows who else needs it."""
+
+    def __init__(self, verb: str, words: Sequence[str], identity: str, before: _Draft | None) -> None:
+        self.verb, self.words, self.identity, self.before = verb, tuple(words), identity, before
+
+    def placed(self, folders: Mapping[str, Path]) -> Stage:
+        folder = folders[self.identity]
+        words = [*self.words, f"run={quoted(folder)}"]
+        if self.before is not None:
+            words.append(f"weights={quoted(folders[self.before.identity] / 'weights')}")
+        if self.verb != "evaluate":
+            words.append("resume=auto")
+        return Stage(self.verb, self.identity, folder, tuple(words))
+
+
+def plan_sweep(sweep: Sweep, known: Mapping[str, str]) -> SweepPlan:
+    """Compose and validate every stage of every point, and find those that are the same.
+
+    Args:
+        sweep: The request.
+        known: Identity -> run folder, relative to the sweep's, of stages that were placed before.
+
+    Raises:
+        ConfigError: Some cannot run; all problems of all points are listed.
+    """
+    with tempfile.TemporaryDirectory(prefix="videomae-sweep-") as folder:
+        planner = _Planner(sweep, Path(folder))
+        drafts = {point: planner.chain(point) for point in sweep.points}
+    if planner.problems:
+        raise _not_runnable(len(sweep.points), planner.problems)
+    folders = _folders(sweep, drafts, known)
+    _check_places(sweep, folders, known)
+    points = tuple(
+        PlannedPoint(point, tuple(draft.placed(folders) for draft in chain))
+        for point, chain in drafts.items()
+    )
+    return SweepPlan(points, _shared_batches(points))
+
+
+@dataclass
+class _Planner:
+    """Composes and checks; what several points have in common is looked at once.
+
+    Attributes:
+        sweep: The request.
+        models: Folder for configurations of models that are not trained yet.
+        problems: Message -> stages of points that have it.
+    """
+
+    sweep: Sweep
+    models: Path
+    problems: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    _drafts: dict[tuple[str, ...], tuple[_Draft, VideoMAEConfig | None]] = field(
+        default_factory=dict[tuple[str, ...], tuple[_Draft, "VideoMAEConfig | None"]]
+    )
+
+    def chain(self, point: Point) -> list[_Draft]:
+        """Give a point's stages, up to the first that has a problem."""
+        stage = PRETRAIN
+        chain: list[_Draft] = []
+        model: VideoMAEConfig | None = None
+        try:
+            base = resolve_config(PRETRAIN, self.sweep.compose(point))["sweep"]
+            stages = [PRETRAIN] * point.is_pretrained + list(self.sweep.options.then)
+            for stage in stages:
+                words = (
+                    self.sweep.pretrain_words(point)
+                    if stage == PRETRAIN
+                    else self.sweep.later_words(stage, point, base[stage])
+                )
+                draft, model = self._draft(stage, words, chain[-1] if chain else None, model)
+                chain.append(draft)
+        except VideoMAETrainError as error:
+            self.problems.setdefault(str(error), []).append(f"{point.name}: {stage}")
+        return chain
+
+    def _draft(
+        self, verb: str, words: Sequence[str], before: _Draft | None, model: VideoMAEConfig | None
+    ) -> tuple[_Draft, VideoMAEConfig | None]:
+        key = (verb, before.identity if before else "", *words)
+        if key not in self._drafts:
+            self._drafts[key] = self._checked(verb, words, before, model)
+        return self._drafts[key]
+
+    def _checked(
+        self, verb: str, words: Sequence[str], before: _Draft | None, model: VideoMAEConfig | None
+    ) -> tuple[_Draft, VideoMAEConfig | None]:
+        checked = [*words, f"run={quoted(self.models / 'run')}"]
+        if before is not None and model is not None:
+            checked.append(f"weights={quoted(self._stand_in(before, model))}")
+        recipe, model = _CHECKS[verb](checked)
+        if before is not None:
+            recipe["weights"] = before.identity
+        text = json.dumps([verb, recipe], sort_keys=True, default=str)
+        return _Draft(verb, words, blake2b(text.encode(), digest_size=8).hexdigest(), before), model
+
+    def _stand_in(self, before: _Draft, model: VideoMAEConfig) -> Path:
+        """Write what later stages want to know of weights that are still to be trained."""
+        folder = self.models / before.identity
+        folder.mkdir(exist_ok=True)
+        write_json(folder / "config.json", config_to_json(model, CLASSIFICATION))
+        return folder
+
+
+def _check_pretrain(words: Sequence[str]) -> tuple[dict[str, Any], VideoMAEConfig]:
+    config = load_config(PRETRAIN, compose_config(PRETRAIN, words), PretrainConfig)
+    videos = build.pretrain_data(config).selection
+    build.step_plan(config, len(videos))
+    return {**recipe_values(config.given()), "videos": videos.fingerprint}, config.model
+
+
+def _check_classifier(verb: str, words: Sequence[str]) -> tuple[dict[str, Any], VideoMAEConfig]:
+    config = load_config(verb, compose_config(verb, words), FinetuneConfig)
+    videos = build.finetune_data(config).selection
+    build.step_plan(config, len(videos))
+    return {**recipe_values(config.given()), "videos": videos.fingerprint}, config.source
+
+
+def _check_evaluate(words: Sequence[str]) -> tuple[dict[str, Any], None]:
+    config = load_config("evaluate", compose_config("evaluate", words), EvaluateConfig)
+    dataset = PackedDataset.open(config.data.path, config.loader.storage)
+    videos = dataset.select(config.data.selection)
+    values = config.model_dump(mode="json", exclude=_MACHINE_OF_EVALUATE)
+    values["data"].pop("path")
+    return {**values, "videos": videos.fingerprint}, None
+
+
+_CHECKS = {
+    PRETRAIN: _check_pretrain,
+    "finetune": partial(_check_classifier, "finetune"),
+    "probe": partial(_check_classifier, "probe"),  # of those that train a head: linear, attentive
+    "evaluate": _check_evaluate,
+}
+
+
+def _folders(
+    sweep: Sweep, drafts: Mapping[Point, Sequence[_Draft]], known: Mapping[str, str]
+) -> dict[str, Path]:
+    """Place each stage: where it was before, in its point's folder, or, if several need it, among the shared ones."""
+    users = Counter(draft.identity for chain in drafts.values() for draft in chain)
+    folders: dict[str, Path] = {}
+    for point, chain in drafts.items():
+        for draft in chain:
+            own = f"{point.name}/{draft.verb}"
+            place = own if users[draft.identity] == 1 else f"{SHARED}/{draft.verb}-{draft.identity}"
+            folders[draft.identity] = sweep.folder / known.get(draft.identity, place)
+    return folders
+
+
+def _check_places(sweep: Sweep, folders: Mapping[str, Path], known: Mapping[str, str]) -> None:
+    """Refuse to go on in a run of another recipe."""
+    before = {place: identity for identity, place in known.items()}
+    places = {identity: folder.relative_to(sweep.folder).as_posix() for identity, folder in folders.items()}
+    taken = [
+        place
+        for identity, place in places.items()
+        if before.get(place, identity) != identity and (sweep.folder / place).exists()
+    ]
+    if taken:
+        listed = "".join(f"\n  - {place}" for place in sorted(taken))
+        raise ConfigError(
+            where=str(sweep.folder),
+            came=f"{len(taken)} runs that were begun with another recipe:{listed}\n",
+            expected="the recipes that this sweep began with (machine settings may differ)",
+            todo="Give another run=<folder>, or remove these runs.",
+        )
+
+
+def _shared_batches(points: Sequence[PlannedPoint]) -> tuple[tuple[Stage, ...], ...]:
+    """Sort the stages that several points need by how many stages come before them."""
+    users = Counter(stage.identity for planned in points for stage in planned.stages)
+    batches: dict[int, dict[str, Stage]] = {}
+    for planned in points:
+        for depth, stage in enumerate(planned.stages):
+            if users[stage.identity] > 1:
+                batches.setdefault(depth, {})[stage.identity] = stage
+    return tuple(tuple(batches[depth].values()) for depth in sorted(batches))
+
+
+def _not_runnable(num_points: int, problems: Mapping[str, Sequence[str]]) -> ConfigError:
+    def line(message: str, where: Sequence[str]) -> str:
+        others = f" (and {len(where) - 1} more)" if len(where) > 1 else ""
+        return f"\n  - {where[0]}{others}: {message}"
+
+    listed = "".join(line(message, where) for message, where in problems.items())
+    return ConfigError(
+        where="sweep",
+        came=f"{len(problems)} problems in {num_points} points:{listed}\n",
+        expected="points whose every stage can run",
+        todo="Correct them all; nothing was started.",
+    )
