@@ -3,10 +3,13 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 UV := .venv/bin/uv
 RUN := .venv/bin
+JOBS ?= 2
+# A file's tests run in one process, since they share what its fixtures made.
+PYTEST = $(RUN)/pytest -n $(JOBS) --dist loadfile
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all test-cluster check format wheel bench bench-gpu soak study clean
+.PHONY: help install demo test test-slow test-all test-cluster check format wheel bench bench-gpu soak study clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,11 +28,14 @@ install: .venv/.installed  ## Install everything into .venv, from uv.lock
 demo: install  ## Run the main job on generated videos: shards, pretraining, fine-tuning, report (about 5 minutes)
 	$(RUN)/videomae demo $(DEMO)
 
-test: install  ## Run the quick tests
-	$(RUN)/pytest -m "not slow"
+test: install  ## Run the quick tests, JOBS=2 at a time
+	$(PYTEST) -m "not slow"
 
-test-all: install  ## Run all tests, the slow ones too
-	$(RUN)/pytest
+test-slow: install  ## Run the slow tests; those that compare speeds by themselves
+	$(PYTEST) -m slow --ignore tests/benchmarks
+	$(RUN)/pytest -m slow tests/benchmarks
+
+test-all: test test-slow  ## Run all tests
 
 test-cluster: install  ## Run the tests on a real two-node Slurm, started on loopback and stopped again
 	$(RUN)/python tests/cluster/slurm_daemons.py $(if $(VIDEOMAE_CLUSTER_INSTALL),--install)

@@ -110,7 +110,7 @@ def study(name: str, packed: Path, split: str, sweep: Path, budget_name: str, ov
         *(f"finetune.data.per_class={budget.per_class}", *steps("", budget.pretrain_steps)),
         *(*steps("finetune.", budget.finetune_steps), *direction(name), *overrides),
     )
-    if not (sweep / "sweep.json").exists():
+    if code not in (0, 1):  # refused, or stopped by a signal: there is nothing new to tell
         sys.exit(code)
     scores = read_scores(sweep, {"seed": budget.seeds, "finetune.data.per_class": budget.per_class})
     lines = [line for labels, found in scores.items() for line in compared(labels, found)]
