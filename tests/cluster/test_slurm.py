@@ -236,6 +236,7 @@ def test_time_limit__saves_requeues_and_ends_in_the_same_weights(
     assert cluster.state(limited) == "COMPLETED", logs
     assert "Stopped by SIGUSR2 at step 3," in logs
     assert f"Slurm starts job {limited} again." in logs
-    assert "Restarts=1" in cluster.run("scontrol", "show", "job", limited).stdout
-    assert steps_of_checkpoints(run) == [3, STEPS]
+    # On a busy machine the second attempt may meet the limit too, whose warning comes up to a minute early.
+    assert "Restarts=0" not in cluster.run("scontrol", "show", "job", limited).stdout
+    assert steps_of_checkpoints(run)[-1] == STEPS
     assert_same_weights(run, cluster.runs / "uninterrupted")
