@@ -10,6 +10,7 @@ from typing import Any
 
 from videomae_train.commands.sweep_jobs import Job, StageEnd, reason_in_log, run_stage
 from videomae_train.commands.sweep_record import SweepRecord
+from videomae_train.config.slurm_queue import follow_jobs_in_queue
 from videomae_train.config.submitted import run_submitted
 from videomae_train.errors import TrainingError
 
@@ -37,6 +38,7 @@ def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: Swee
     """
     import submitit
 
+    follow_jobs_in_queue()
     settings = {name: value for name, value in launcher.items() if name != "_target_"}
     executor = submitit.AutoExecutor(
         settings.pop("submitit_folder"),

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from videomae_train.config.paths import configs_folder
+from videomae_train.config.slurm_queue import follow_jobs_in_queue
 from videomae_train.config.submitted import is_submitted, run_submitted
 from videomae_train.errors import ConfigError, VideoMAETrainError
 from videomae_train.training.ranks import ranks_from_outside
@@ -197,6 +198,7 @@ def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConf
         ConfigError: Two of Hydra's flags exclude each other.
     """
     _check_flags(arguments)
+    follow_jobs_in_queue()
     command_line = sys.argv
 
     def job(mapping: DictConfig) -> None:

@@ -1,0 +1,39 @@
+"""Whether submitted jobs still run, as Slurm's queue says: submitit asks the accounting, which many clusters lack."""
+
+from __future__ import annotations
+
+import importlib.util
+
+_SECONDS_BETWEEN_LOOKS = 30
+_ENDED = "no longer in Slurm's queue"
+
+
+def follow_jobs_in_queue() -> None:
+    """Let submitit, in this process, learn from `squeue` which of its jobs have ended.
+
+    It waits for a file that a job leaves at its end. A job that was killed or cancelled leaves none, and submitit's own
+    question then goes to `sacct`: without accounting the submitting command would wait for ever. Where the extra that
+    brings submitit is not installed, nothing happens.
+    """
+    if importlib.util.find_spec("submitit") is None:
+        return
+    from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
+
+    class QueueWatcher(SlurmInfoWatcher):
+        """Calls ended what the queue does not hold: it holds waiting, running, ending and requeued jobs."""
+
+        def _make_command(self) -> list[str] | None:
+            if not self._registered - self._finished:
+                return None
+            # %i is a task of an array as <job>_<index>, each in a line of its own.
+            return ["squeue", "--me", "--array", "--noheader", "--format=%i|%T"]
+
+        def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
+            text = string if isinstance(string, str) else string.decode()
+            listed = {line.partition("|")[0].strip() for line in text.splitlines()}
+            return {
+                job: {"JobID": job, "State": "RUNNING" if job in listed else _ENDED}
+                for job in self._registered
+            }
+
+    SlurmJob.watcher = QueueWatcher(delay_s=_SECONDS_BETWEEN_LOOKS)
