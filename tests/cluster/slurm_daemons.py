@@ -132,6 +132,8 @@ SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 KillWait=20
+# Ended jobs can be asked about until the tests' end, however long that takes here.
+MinJobAge=3600
 ReturnToService=2
 # Files instead of devices: the jobs ask for GPUs as real ones do, and compute on the CPU.
 GresTypes=gpu

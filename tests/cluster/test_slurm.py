@@ -158,7 +158,7 @@ def test_sweep__runs_the_shared_pretraining_first_then_the_points_as_an_array(cl
     """Each job on both nodes; one point cannot be trained, which is known only there."""
     later = [word for word in QUICK if not word.startswith(("logger", "trainer.accelerator"))]
     chain = [
-        *("sweep.then=[finetune,evaluate]", "finetune.optim.base_lr=1e-3,2e-3,1e30", "trainer.num_nodes=2"),
+        *("sweep.then=[finetune,evaluate]", "finetune.optim.base_lr=1e-3,1e30", "trainer.num_nodes=2"),
         *(f"finetune.{word}" for word in [*later, "trainer.micro_batch=1", "trainer.max_nonfinite_steps=1"]),
         *(
             "data.selection=split/train",
@@ -170,9 +170,9 @@ def test_sweep__runs_the_shared_pretraining_first_then_the_points_as_an_array(cl
     process = cluster.submit("chain", *chain, "optim.steps=6", flags=("-m",))
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 1, output
-    assert "1 of 3 points that are not finished: finetune.optim.base_lr-1e+30" in output
+    assert "1 of 2 points that are not finished: finetune.optim.base_lr-1e+30" in output
     points = json.loads((cluster.runs / "chain" / "sweep.json").read_text())["points"]
-    assert sorted(point["state"] for point in points.values()) == ["failed", "finished", "finished"]
+    assert sorted(point["state"] for point in points.values()) == ["failed", "finished"]
     assert all(point["score"] is not None for point in points.values() if point["state"] == "finished")
     (shared,) = (cluster.runs / "chain" / "_shared").glob("pretrain-*/run.json")
     assert json.loads(shared.read_text())["steps"] == 6
@@ -180,7 +180,7 @@ def test_sweep__runs_the_shared_pretraining_first_then_the_points_as_an_array(cl
     assert len(arrays) == 2, "one array for what is shared, one for the points"
     before = cluster.logs("chain").keys()
     again = cluster.submit("chain", *[word for word in chain if "1e30" not in word], "optim.steps=6",
-                           "finetune.optim.base_lr=1e-3,2e-3", flags=("-m",))  # fmt: skip
+                           "finetune.optim.base_lr=1e-3", flags=("-m",))  # fmt: skip
     output_of(again)
     assert cluster.logs("chain").keys() == before, "finished points are not even submitted"
 
@@ -205,6 +205,19 @@ def test_launcher__a_failure_reaches_the_log_slurm_and_who_waits(cluster: Cluste
     assert "Error: /nowhere: no such folder" in log
     (job,) = [file.name for file in (cluster.runs / "failing" / "slurm").iterdir() if file.is_dir()]
     wait_for("end of the job", lambda: cluster.state(job) == "FAILED", 30)
+
+
+def test_launcher__learns_from_the_queue_of_a_job_that_was_cancelled(cluster: Cluster) -> None:
+    """Which leaves no result; this cluster keeps no accounts that could be asked."""
+    process = cluster.submit("cancelled", "optim.steps=1000000")
+    run = cluster.runs / "cancelled"
+    wait_for("steps", lambda: list(run.glob("logs/*/*.csv")))
+    (job,) = [file.name for file in (run / "slurm").iterdir() if file.is_dir()]
+    cluster.run("scancel", "--signal=KILL", "--full", job)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, output
+    assert f"Error: Slurm's job {job}: no result, and it is no longer in Slurm's queue" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("with_signal", ["KILL", "STOP"])

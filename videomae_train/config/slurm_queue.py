@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
+
+from hydra.errors import CompactHydraException
+
+from videomae_train.errors import TrainingError
 
 _SECONDS_BETWEEN_LOOKS = 30
 _ENDED = "no longer in Slurm's queue"
@@ -17,7 +22,8 @@ def follow_jobs_in_queue() -> None:
     """
     if importlib.util.find_spec("submitit") is None:
         return
-    from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
+    from submitit.core.utils import UncompletedJobError
+    from submitit.slurm.slurm import SlurmExecutor, SlurmInfoWatcher, SlurmJob
 
     class QueueWatcher(SlurmInfoWatcher):
         """Calls ended what the queue does not hold: it holds waiting, running, ending and requeued jobs."""
@@ -36,4 +42,23 @@ def follow_jobs_in_queue() -> None:
                 for job in self._registered
             }
 
-    SlurmJob.watcher = QueueWatcher(delay_s=_SECONDS_BETWEEN_LOOKS)
+    class QueuedJob(SlurmJob[Any]):
+        watcher = QueueWatcher(delay_s=_SECONDS_BETWEEN_LOOKS)
+
+        def _get_outcome_and_result(self) -> tuple[str, Any]:
+            try:
+                return super()._get_outcome_and_result()
+            except UncompletedJobError:
+                # Of a kind that Hydra prints without a traceback.
+                raise CompactHydraException(f"Error: {_killed(self.job_id, self.paths.stdout)}") from None
+
+    SlurmExecutor.job_class = QueuedJob
+
+
+def _killed(job: str, log: object) -> TrainingError:
+    return TrainingError(
+        where=f"Slurm's job {job}",
+        came=f"no result, and it is {_ENDED}: killed or cancelled from outside",
+        expected="a job that runs to its end",
+        todo=f"Its log says how far it came: {log}. The same command goes on from its newest checkpoint.",
+    )
