@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from stepping import Batches, RankBatches, machine, make_module
 from torch.utils.data import DataLoader
 
 from videomae_train.errors import CheckpointError
-from videomae_train.training import checkpoint_files
+from videomae_train.training import checkpoint_files, checkpoints
 from videomae_train.training.agreement import Agreement
 from videomae_train.training.checkpoint_files import list_checkpoints, newest_checkpoint, step_of
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
@@ -187,3 +188,78 @@ def test_ranks__resume_from_the_one_that_rank_0_found_intact(
     assert [end["step"] for end in run(tmp_path, world_size=2, resume=True, also=(Beginning(),))] == [6, 6]
     assert [(tmp_path / f"begin{rank}").read_text() for rank in range(2)] == ["at 4", "at 4"]
     assert capfd.readouterr().err.count("step-00000006.ckpt.damaged") == 1
+
+
+class Gate:
+    """Holds back what is being written until it is opened, and notes at which step that was."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened = threading.Event()
+        write = checkpoints.write_checkpoint
+
+        def held(state: Any, path: Path) -> None:
+            assert self.opened.wait(60)
+            write(state, path)
+
+        monkeypatch.setattr(checkpoints, "write_checkpoint", held)
+
+
+def test_writing__goes_on_beside_the_steps_and_holds_the_state_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "at once", every=2, until=2)
+    gate = Gate(monkeypatch)
+    there_before: list[list[int]] = []
+
+    def open_gate() -> None:
+        there_before.append(steps_in(tmp_path / "beside"))
+        gate.opened.set()
+
+    run(tmp_path / "beside", every=2, also=(Doing(3, 0, open_gate),))
+    assert there_before[0] == [], "step 3 ran while the checkpoint of step 2 was still to be written"
+    assert steps_in(tmp_path / "beside") == [2, 4, 6]
+    before, beside = (
+        torch.load(tmp_path / name / "step-00000002.ckpt", weights_only=True)
+        for name in ("at once", "beside")
+    )
+    assert before["state_dict"].keys() == beside["state_dict"].keys()
+    for name, tensor in before["state_dict"].items():
+        assert torch.equal(beside["state_dict"][name], tensor), name
+    moments = [each["optimizer_states"][0]["state"][0]["exp_avg"] for each in (before, beside)]
+    assert torch.equal(*moments)
+
+
+def test_writing__that_failed_is_said_at_the_end_of_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+
+    def full(*_: object) -> None:
+        failed.set()
+        raise CheckpointError(where="disk", came="no room", expected="room", todo="Make some.")
+
+    def wait() -> None:
+        assert failed.wait(60)
+        time.sleep(0.5)  # until the thread has handed it over
+
+    monkeypatch.setattr(checkpoints, "write_checkpoint", full)
+    begun: list[int] = []
+    noting = [Doing(after, 0, lambda after=after: begun.append(after)) for after in range(TOTAL)]
+    with pytest.raises(CheckpointError, match="no room"):
+        run(tmp_path, every=2, also=(*noting, Doing(2, 0, wait)))
+    assert max(begun) == 2, "step 3 was the last, though the next save comes after step 4"
+
+
+def test_error__lets_the_checkpoint_that_is_being_written_become_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+
+    def fail() -> None:
+        threading.Timer(0.2, gate.opened.set).start()
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, every=2, also=(Doing(3, 0, fail),))
+    assert steps_in(tmp_path) == [2]
+    assert checkpoint_files.damage_of(tmp_path / "step-00000002.ckpt") is None

@@ -33,7 +33,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """List a folder's checkpoints by rising step, whether intact or not; none where there is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return sorted(path for path in folder.iterdir() if is_checkpoint(path))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Say whether a name is a checkpoint's."""
+    return _NAME.fullmatch(path.name) is not None
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

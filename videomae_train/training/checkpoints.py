@@ -1,23 +1,31 @@
-"""When a run saves: every so many steps and minutes, at its end, and when it is asked to stop."""
+"""When a run saves: every so many steps and minutes, at its end, and when it is asked to stop.
+
+A save copies the state to the host; a thread writes it while the next steps run.
+"""
 
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.plugins import CheckpointIO
+from torch import Tensor
 
 from videomae_train.errors import VideoMAETrainError
 from videomae_train.training.agreement import Agreement
 from videomae_train.training.checkpoint_files import (
     checkpoint_path,
     choose_checkpoint,
+    is_checkpoint,
     keep_newest,
     remove_checkpoint,
     write_checkpoint,
@@ -47,31 +55,51 @@ class SavingOptions:
 class CheckpointFiles(CheckpointIO):
     """Reads and writes checkpoints for Lightning, as `checkpoint_files` does.
 
+    Writing goes on in a thread, one checkpoint at a time, from a copy of the state in the host's memory. Only rank 0
+    writes, while others may ask nothing of it; so a failure is kept until `finish`.
+
     Args:
         agreement: Between the ranks; rank 0 chooses what all read.
         may_save: Called on rank 0 before anything is written; raises where this run must not.
+        keep: How many of the newest checkpoints stay when one more is there.
     """
 
-    def __init__(self, agreement: Agreement, may_save: Callable[[], None]) -> None:
-        self._agreement, self._may_save = agreement, may_save
-        self._failure: VideoMAETrainError | OSError | None = None
+    def __init__(self, agreement: Agreement, may_save: Callable[[], None], keep: int) -> None:
+        self._agreement, self._may_save, self._keep = agreement, may_save, keep
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write; Lightning calls this on rank 0, while the others wait for it in a barrier.
+        """Begin to write what the checkpoint is now; Lightning calls this on rank 0.
 
-        So a failure is kept until `raise_failure`.
+        Files of its own, by which forked ranks hand back weights, are there when this returns.
         """
+        if not is_checkpoint(Path(path)):
+            write_checkpoint(checkpoint, Path(path))
+            return
         try:
             self._may_save()
-            write_checkpoint(checkpoint, Path(path))
-        except (VideoMAETrainError, OSError) as error:
-            self._failure = error
+        except VideoMAETrainError as error:
+            self._writing = Future()
+            self._writing.set_exception(error)
+            return
+        state = apply_to_collection(checkpoint, Tensor, _copy_on_host)
+        self._writing = self._thread.submit(self._write, state, Path(path))
 
-    def raise_failure(self) -> None:
-        """Raise what the last writing failed of, if it did."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+    def _write(self, state: dict[str, Any], path: Path) -> None:
+        write_checkpoint(state, path)
+        keep_newest(path.parent, self._keep)
+
+    @property
+    def has_written(self) -> bool:
+        """Whether a writing is over that `finish` has not been told of."""
+        return self._writing is not None and self._writing.done()
+
+    def finish(self) -> None:
+        """Wait for the writing that goes on, and raise what it failed of, if it did."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
@@ -85,7 +113,7 @@ class CheckpointFiles(CheckpointIO):
         return torch.load(chosen, map_location="cpu", weights_only=True)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint; Lightning does so with those of its own, by which forked ranks hand back weights."""
+        """Remove a checkpoint; Lightning does so with those of its own."""
         remove_checkpoint(Path(path))
 
 
@@ -113,7 +141,7 @@ class StepCheckpoint(pl.Callback):
         may_save: Callable[[], None] = lambda: None,
     ) -> None:
         self.agreement = agreement or Agreement()
-        self.files = CheckpointFiles(self.agreement, may_save)
+        self.files = CheckpointFiles(self.agreement, may_save, options.keep)
         self.stopped_by: str | None = None  # name of the signal that ended the run
         self._folder, self._options = folder, options
         self._stop, self._clock = stop, clock
@@ -130,12 +158,20 @@ class StepCheckpoint(pl.Callback):
         module = _stepping(pl_module)
         if not module.at_step_boundary:
             return
-        signal_number, minutes_are_over = self.agreement.largest(
-            [self._stop.number if self._stop else 0, trainer.is_global_zero and self._minutes_are_over()]
+        is_first = trainer.is_global_zero
+        signal_number, minutes_are_over, has_written = self.agreement.largest(
+            [
+                self._stop.number if self._stop else 0,
+                is_first and self._minutes_are_over(),
+                is_first and self.files.has_written,
+            ]
         )
+        if has_written:
+            self._finish_writing()
         if signal_number or minutes_are_over or module.step % self._options.every_steps == 0:
             self._save(trainer, module)
         if signal_number and module.step < module.plan.total_steps:
+            self._finish_writing()
             self.stopped_by = signal.Signals(signal_number).name
             trainer.should_stop = True
 
@@ -143,6 +179,17 @@ class StepCheckpoint(pl.Callback):
         """Save the end, if the last step was not due anyway."""
         if self._options.at_end:
             self._save(trainer, _stepping(pl_module))
+        self._finish_writing()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Let the checkpoint that is being written become whole; ranks say nothing to each other here."""
+        try:
+            self.files.finish()
+        except (VideoMAETrainError, OSError) as failure:
+            if failure is not exception:
+                print(f"Beside the error that ends the run: {failure}", file=sys.stderr)
 
     def _minutes_are_over(self) -> bool:
         minutes = self._options.every_minutes
@@ -151,14 +198,18 @@ class StepCheckpoint(pl.Callback):
     def _save(self, trainer: pl.Trainer, module: SteppingModule) -> None:
         if module.step == self._saved_step:
             return
+        self._finish_writing()
         module.gather_faults()
         trainer.save_checkpoint(checkpoint_path(self._folder, module.step))  # collective; rank 0 writes
-        self.agreement.by_first(self._finish_saving)
         self._saved_step, self._saved_at = module.step, self._clock()
 
-    def _finish_saving(self) -> None:
-        self.files.raise_failure()
-        keep_newest(self._folder, self._options.keep)
+    def _finish_writing(self) -> None:
+        """Wait on all ranks for rank 0's writing; a failure is raised on all."""
+        self.agreement.by_first(self.files.finish)
+
+
+def _copy_on_host(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
 
 
 def _stepping(module: pl.LightningModule) -> SteppingModule:
