@@ -18,7 +18,15 @@ from command_line import QUICK, SMALL
 
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification
 
-HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "pytorch_lightning", "torchmetrics", "matplotlib")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning_fabric",
+    "pytorch_lightning",
+    "torchmetrics",
+    "matplotlib",
+)
 VERBS = ("pretrain", "finetune", "probe", "evaluate", "reconstruct")
 CHILD = """
 import contextlib, io, json, sys
@@ -127,6 +135,8 @@ def test_work_that_does_not_train__needs_no_lightning(
         before=NO_STAGES,
     )  # fmt: skip
     codes = {each.command.split()[0]: (each.code, each.said) for each in ran}
-    assert codes["pretrain"][1].count("masking.ratio-0.75") >= 1, codes["pretrain"]  # planned, and its stages ran
+    assert codes["pretrain"][1].count("masking.ratio-0.75") >= 1, codes[
+        "pretrain"
+    ]  # planned, and its stages ran
     assert {name: said for name, (code, said) in codes.items() if code != 0 and name != "pretrain"} == {}
     assert [(each.command, each.heavy) for each in ran if "pytorch_lightning" in each.heavy] == []
