@@ -9,7 +9,7 @@ from videomae_train.config.provenance import Origin
 from videomae_train.config.run_cost import Cost
 from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEForPreTraining, save_weights_folder
-from videomae_train.training import trainer
+from videomae_train.training import options
 
 DEVICE = Device("CPU, as these tests have it", 8 * 2**30, 1e11)
 TINY = ["model=tiny", "trainer=cpu"]
@@ -159,7 +159,7 @@ def test_cost__published_crops_take_four_bytes_a_value() -> None:
 
 
 def test_searched_micro_batch__is_counted_at_its_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "resolve_accelerator", lambda _: "gpu")
+    monkeypatch.setattr(options, "resolve_accelerator", lambda _: "gpu")
     found = explain(
         "pretrain", ["model=tiny", "trainer=gpu", "trainer.micro_batch=auto", "optim.global_batch=8"]
     )

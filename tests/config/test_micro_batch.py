@@ -11,8 +11,9 @@ import torch
 from videomae_train.config import build, micro_batch
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.config.steps import step_plan
 from videomae_train.data.loader import collate_labeled, collate_pretrain
-from videomae_train.training import trainer
+from videomae_train.training import options
 from videomae_train.training.batch_search import MicroBatchSearch
 
 SMALL = [
@@ -24,7 +25,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "resolve_accelerator", lambda options: "gpu")
+    monkeypatch.setattr(options, "resolve_accelerator", lambda options: "gpu")
 
 
 def shapes(batch: Any) -> list[tuple[tuple[int, ...], torch.dtype, tuple[int, ...]]]:
@@ -37,7 +38,7 @@ def test_pretraining__tries_what_it_trains(packed_motions: Path) -> None:
     data = build.pretrain_data(config)
     assert data.stream.micro_batch == 1
     model, _ = build.pretraining_model(config)
-    plan = build.step_plan(config, len(data.selection))
+    plan = step_plan(config, len(data.selection))
     module = build.module(config, build.reconstruction_task(config, model), plan, data)
     (search,) = micro_batch.micro_batch_search(config, module, data)
     assert isinstance(search, MicroBatchSearch)
@@ -58,7 +59,7 @@ def test_finetuning__tries_what_it_trains_in_pairs_where_it_mixes(packed_motions
     data = build.finetune_data(config)
     assert data.stream.micro_batch == 2
     model, _ = build.classifier(config, data.selection.dataset.classes)
-    plan = build.step_plan(config, len(data.selection))
+    plan = step_plan(config, len(data.selection))
     module = build.module(config, build.classification_task(config, model), plan, data)
     (search,) = micro_batch.micro_batch_search(config, module, data)
     assert isinstance(search, MicroBatchSearch)

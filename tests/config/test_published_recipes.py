@@ -10,10 +10,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from videomae_train.config import build
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.paths import configs_folder
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.config.steps import step_plan
 from videomae_train.data.options import EvaluationDataOptions
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining
 
@@ -74,7 +74,7 @@ def compare(resolved: dict[str, Any], published: dict[str, str]) -> None:
 
 
 def common_row(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
-    plan = build.step_plan(config, num_videos=240_436)
+    plan = step_plan(config, num_videos=240_436)
     assert plan.accumulation == 1, "the machine of the recipe's head takes a whole step at once"
     return {
         "gpus": config.trainer.world_size,
@@ -144,7 +144,7 @@ def load_model(name: str) -> VideoMAEConfig:
 def test_finetuning__resolves_to_what_was_published(recipe: str) -> None:
     config, views = load_finetuning(recipe), evaluation_of(recipe)
     row = common_row(config) | {
-        "min": build.step_plan(config, num_videos=240_436).schedule.floor,
+        "min": step_plan(config, num_videos=240_436).schedule.floor,
         "decay": config.optim.layer_decay,
         "path": config.head.drop_path_rate,
         "head": config.head.head_dropout,
@@ -169,8 +169,8 @@ def test_finetuning__resolves_to_what_was_published(recipe: str) -> None:
 def check_one_rank(config: PretrainConfig | FinetuneConfig) -> None:
     """The same global batch and rates on one small machine, through accumulation."""
     small = replace(config.trainer, devices=1, num_nodes=1, micro_batch=1)
-    plan = build.step_plan(config.model_copy(update={"trainer": small}), num_videos=240_436)
-    published = build.step_plan(config, num_videos=240_436)
+    plan = step_plan(config.model_copy(update={"trainer": small}), num_videos=240_436)
+    published = step_plan(config, num_videos=240_436)
     assert plan.accumulation == config.optim.global_batch
     assert (plan.schedule, plan.total_steps) == (published.schedule, published.total_steps)
 

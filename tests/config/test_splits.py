@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from videomae_train.config.loader import compose_config, resolve_config
-from videomae_train.config.splits import quote_places, split_configs
+from videomae_train.config.places import quote_places
+from videomae_train.config.splits import split_configs
 from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification, save_weights_folder
 

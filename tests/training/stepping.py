@@ -14,9 +14,10 @@ from videomae_train.optim import OptimizerOptions
 from videomae_train.randomness import keyed_rng
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
 from videomae_train.training.module import StepOptions, SteppingModule
+from videomae_train.training.options import TrainerOptions
 from videomae_train.training.plan import Budget, StepPlan, plan_steps
 from videomae_train.training.tasks import ReconstructionTask
-from videomae_train.training.trainer import TrainerOptions, build_strategy
+from videomae_train.training.trainer import build_strategy
 from videomae_train.training.updating import UpdateOptions
 from videomae_train.types import Fault, PretrainBatch
 

@@ -17,28 +17,11 @@ from videomae_train.training.batch_search import (
     MemoryProbe,
     MicroBatchSearch,
     largest_that_fits,
-    micro_batch_sizes,
 )
 from videomae_train.training.tasks import ReconstructionTask, Task
 from videomae_train.types import PretrainBatch
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("global_batch", "world", "unit", "sizes"),
-    [(64, 1, 1, (1, 2, 4, 8, 16, 32, 64)), (48, 2, 1, (1, 2, 4, 8, 24)), (6, 1, 2, (2, 6)), (7, 7, 1, (1,))],
-)
-def test_sizes__divide_a_ranks_share_and_at_least_double(
-    global_batch: int, world: int, unit: int, sizes: tuple[int, ...]
-) -> None:
-    assert micro_batch_sizes(global_batch, world, unit=unit) == sizes
-
-
-@pytest.mark.parametrize(("global_batch", "world", "unit"), [(10, 4, 1), (2, 4, 1), (6, 2, 2)])
-def test_sizes__where_none_fits_the_ranks_are_refused(global_batch: int, world: int, unit: int) -> None:
-    with pytest.raises(ConfigError, match=r"optim\.global_batch"):
-        micro_batch_sizes(global_batch, world, unit=unit)
 
 
 @pytest.mark.parametrize(("room", "found"), [(100, 8), (8, 8), (7, 4), (1, 1), (0, 0)])

@@ -24,8 +24,8 @@ from videomae_train.training.agreement import Agreement
 from videomae_train.training.checkpoint_files import list_checkpoints, newest_checkpoint, step_of
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
 from videomae_train.training.module import SteppingModule
-from videomae_train.training.preemption import StopRequest, leave_signals_to_us
-from videomae_train.training.trainer import build_strategy
+from videomae_train.training.preemption import StopRequest
+from videomae_train.training.trainer import build_strategy, leave_signals_to_us
 
 TOTAL = 6
 

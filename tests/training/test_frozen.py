@@ -16,8 +16,9 @@ from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_train.optim import OptimizerOptions
 from videomae_train.randomness import keyed_rng
 from videomae_train.training.module import StepOptions, SteppingModule
+from videomae_train.training.options import MixOptions
 from videomae_train.training.plan import Budget, plan_steps
-from videomae_train.training.tasks import ClassificationTask, MixOptions
+from videomae_train.training.tasks import ClassificationTask
 from videomae_train.training.updating import UpdateOptions
 from videomae_train.types import LabeledBatch
 

@@ -5,7 +5,8 @@ import pytest
 from stepping import Batches, RankBatches, fit, make_module
 
 from videomae_train.training.agreement import Agreement
-from videomae_train.training.ledger import Ledger, LedgerKind, cut_ledger, hash_samples, read_ledger
+from videomae_train.training.ledger import Ledger, cut_ledger, hash_samples, read_ledger
+from videomae_train.training.options import LedgerKind
 
 
 def ledger_of(

@@ -15,7 +15,8 @@ from videomae_train.data.erasing import erase_boxes
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification, normalise_clips
 from videomae_train.randomness import seed_global_generators
 from videomae_train.training import tasks
-from videomae_train.training.tasks import ClassificationTask, MixOptions
+from videomae_train.training.options import MixOptions
+from videomae_train.training.tasks import ClassificationTask
 from videomae_train.types import LabeledBatch
 
 CONFIG = VideoMAEConfig(

@@ -1,7 +1,7 @@
 import pytest
 
 from videomae_train.errors import ConfigError
-from videomae_train.training.plan import Budget, StepPlan, plan_steps
+from videomae_train.training.plan import Budget, StepPlan, micro_batch_sizes, plan_steps
 
 
 def plan(budget: Budget, **changes: float) -> StepPlan:
@@ -42,3 +42,19 @@ def test_budget__is_epochs_or_steps(budget: Budget) -> None:
 def test_warmup__is_shorter_than_the_run() -> None:
     with pytest.raises(ConfigError, match="more steps than warm-up"):
         plan(Budget(None, 10, None, 10))
+
+
+@pytest.mark.parametrize(
+    ("global_batch", "world", "unit", "sizes"),
+    [(64, 1, 1, (1, 2, 4, 8, 16, 32, 64)), (48, 2, 1, (1, 2, 4, 8, 24)), (6, 1, 2, (2, 6)), (7, 7, 1, (1,))],
+)
+def test_sizes__divide_a_ranks_share_and_at_least_double(
+    global_batch: int, world: int, unit: int, sizes: tuple[int, ...]
+) -> None:
+    assert micro_batch_sizes(global_batch, world, unit=unit) == sizes
+
+
+@pytest.mark.parametrize(("global_batch", "world", "unit"), [(10, 4, 1), (2, 4, 1), (6, 2, 2)])
+def test_sizes__where_none_fits_the_ranks_are_refused(global_batch: int, world: int, unit: int) -> None:
+    with pytest.raises(ConfigError, match=r"optim\.global_batch"):
+        micro_batch_sizes(global_batch, world, unit=unit)

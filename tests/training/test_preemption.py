@@ -11,7 +11,8 @@ import pytorch_lightning as pl
 from stepping import Batches, make_module
 from torch.utils.data import DataLoader
 
-from videomae_train.training.preemption import StopRequest, exit_code_after, leave_signals_to_us
+from videomae_train.training.preemption import StopRequest, exit_code_after
+from videomae_train.training.trainer import leave_signals_to_us
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 

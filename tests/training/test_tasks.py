@@ -20,7 +20,8 @@ from videomae_train.model import (
     VideoMAEForVideoClassification,
     normalise_clips,
 )
-from videomae_train.training.tasks import ClassificationTask, MixOptions, ReconstructionTask, Task
+from videomae_train.training.options import MixOptions
+from videomae_train.training.tasks import ClassificationTask, ReconstructionTask, Task
 from videomae_train.types import LabeledBatch
 
 CONFIG = VideoMAEConfig(

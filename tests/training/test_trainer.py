@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from videomae_train.training.trainer import WandbOptions, build_loggers
+from videomae_train.training.options import WandbOptions
+from videomae_train.training.trainer import build_loggers
 
 
 def test_wandb__knows_all_attempts_as_one_run(tmp_path: Path) -> None:

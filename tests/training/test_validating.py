@@ -26,10 +26,11 @@ from videomae_train.randomness import keyed_rng
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
 from videomae_train.training.module import StepOptions, SteppingModule
-from videomae_train.training.preemption import StopRequest, leave_signals_to_us
-from videomae_train.training.tasks import ClassificationTask, MixOptions
-from videomae_train.training.trainer import build_strategy
-from videomae_train.training.validating import Best, Validation, ValidationOptions
+from videomae_train.training.options import MixOptions, ValidationOptions
+from videomae_train.training.preemption import StopRequest
+from videomae_train.training.tasks import ClassificationTask
+from videomae_train.training.trainer import build_strategy, leave_signals_to_us
+from videomae_train.training.validating import Best, Validation
 from videomae_train.types import EvaluationBatch, Fault, LabeledBatch
 
 TOTAL = 6

@@ -21,8 +21,9 @@ from videomae_train.commands.bench_run_report import RunReport, show_report
 from videomae_train.commands.bench_setting import MeasuredSetting, bench_config
 from videomae_train.config import build
 from videomae_train.config.schema import PretrainConfig
+from videomae_train.config.steps import step_plan
 from videomae_train.errors import ConfigError
-from videomae_train.training.trainer import resolve_accelerator
+from videomae_train.training.options import resolve_accelerator
 
 _LONGEST_STEP = 4  # micro-batches of the second kind of step; long steps tell the parts apart, and take long
 
@@ -58,7 +59,7 @@ def run_bench_run(overrides: Sequence[str], options: RunBenchOptions, json_file:
 def measure_run(overrides: Sequence[str], options: RunBenchOptions) -> RunReport:
     """Measure what a pretraining command would do; raises as `run_bench_run`."""
     asked = _with_micro_batch(bench_config(overrides))
-    plan = build.step_plan(asked, len(build.pretrain_data(asked).selection))
+    plan = step_plan(asked, len(build.pretrain_data(asked).selection))
     longer = min(max(plan.accumulation, 2), _LONGEST_STEP)
     with TemporaryDirectory(prefix="videomae-bench-") as folder:
         short = MeasuredSetting(overrides, Path(folder), micro_batches=1)

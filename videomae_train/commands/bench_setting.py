@@ -19,10 +19,11 @@ from videomae_train.benchmarks.whole_run import Clock, HeldBatch, bare_seconds, 
 from videomae_train.config import build, watching
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.schema import PretrainConfig
+from videomae_train.config.steps import step_plan
 from videomae_train.data.encoding import Reencoding, reencode
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
+from videomae_train.training.options import resolve_accelerator
 from videomae_train.training.progress import StepProgress
-from videomae_train.training.trainer import resolve_accelerator
 from videomae_train.types import PretrainBatch
 
 _STAGE_VIDEOS = 16
@@ -95,7 +96,7 @@ class MeasuredSetting:
     def fit(self, seconds: float, *, held: bool = False, saves: bool = False) -> Clock:
         """Train for some seconds, from the loader or with one held micro-batch, and give the clock."""
         data = self._data
-        plan = build.step_plan(self.config, len(data.selection))
+        plan = step_plan(self.config, len(data.selection))
         plan = replace(plan, total_steps=_ENDLESS, schedule=replace(plan.schedule, total_steps=_ENDLESS))
         module = build.module(self.config, self._task, plan, data)
         saving = StepCheckpoint(

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_only
+from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from videomae_train.commands.messages import say
 from videomae_train.config.evaluate import (
     Evaluation,
     SplitsEvaluation,
@@ -20,29 +21,39 @@ from videomae_train.config.evaluate import (
     evaluate,
     evaluate_splits,
 )
+from videomae_train.config.loader import resolve_config, run_folder, validate_config
 from videomae_train.config.schema import EvaluateConfig
+from videomae_train.config.splits import split_configs
 from videomae_train.types import EvaluationBatch
 
 _SECONDS_BETWEEN_PLAIN_LINES = 20.0
 
 
-def run_evaluate(config: EvaluateConfig) -> None:
-    """Score one classifier and say what came of it."""
+def run_evaluate(mapping: DictConfig) -> None:
+    """Score the classifier of one split, or of each of several, and say what came of it."""
+    mapping.run = str(run_folder())  # ranks started later would name it after their own clock
+    values = resolve_config("evaluate", mapping)
+    configs = split_configs(values)
+    if configs is None:
+        _evaluate_one(validate_config("evaluate", values, EvaluateConfig))
+    else:
+        _evaluate_splits(configs, run_folder())
+
+
+def _evaluate_one(config: EvaluateConfig) -> None:
     evaluation = evaluate(config, show=_with_progress)
     if evaluation is not None:  # another rank says it
-        _say(*_lines(config, evaluation), f"Scores and figures: {config.run}")
+        say(*_lines(config, evaluation), f"Scores and figures: {config.run}")
 
 
-def run_evaluate_splits(configs: dict[str, EvaluateConfig], run: Path) -> None:
-    """Score one classifier for each split and say what came of each and of all."""
-
+def _evaluate_splits(configs: dict[str, EvaluateConfig], run: Path) -> None:
     def say_split(split: str, evaluation: Evaluation) -> None:
-        _say(f"Split {split}", *(f"  {line}" for line in _lines(configs[split], evaluation)))
+        say(f"Split {split}", *(f"  {line}" for line in _lines(configs[split], evaluation)))
 
     result = evaluate_splits(configs, run, show=_with_progress, on_scored=say_split)
     if result is not None:
         Console(highlight=False).print(_table(result))
-        _say(f"Scores and figures: {run}")
+        say(f"Scores and figures: {run}")
 
 
 def _lines(config: EvaluateConfig, evaluation: Evaluation) -> list[str]:
@@ -101,10 +112,3 @@ def _with_progress(batches: Iterable[EvaluationBatch], num_videos: int) -> Itera
             if not console.is_terminal and time.monotonic() - printed_at > _SECONDS_BETWEEN_PLAIN_LINES:
                 printed_at = time.monotonic()
                 print(f"evaluate {done}/{num_videos}", file=sys.stderr)
-
-
-@rank_zero_only
-def _say(*lines: str) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    for line in lines:
-        console.print(line, markup=False)

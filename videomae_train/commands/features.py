@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from videomae_train.config.build import pick_device
+from videomae_train.config.devices import pick_device
 from videomae_train.data.clip_stream import ClipSource, PackedVideos
 from videomae_train.data.index import WHOLE_SET, PackedDataset
 from videomae_train.data.layout import DESCRIPTION_FILE

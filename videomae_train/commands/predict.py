@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from videomae_train.config.build import pick_device
+from videomae_train.config.devices import pick_device
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.inference import ClassProbability, Prediction, VideoPredictor, find_videos
 

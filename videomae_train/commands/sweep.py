@@ -19,7 +19,7 @@ from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
 from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.training.preemption import exit_code_after
-from videomae_train.training.ranks import ranks_from_outside
+from videomae_train.training.starters import ranks_from_outside
 
 
 def run_sweep(arguments: Sequence[str]) -> None:

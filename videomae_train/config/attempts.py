@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from videomae_train.data.layout import write_json
 from videomae_train.training.heartbeats import host_name
+from videomae_train.training.starters import global_rank
 
 _FILE = "attempt.json"
 
@@ -64,7 +63,7 @@ def recorded_attempt(run: Path, *, total_steps: int, baselines: Mapping[str, flo
 
 
 def _write(run: Path, content: dict[str, object]) -> None:
-    if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+    if global_rank() == 0:
         write_json(run / _FILE, content)
 
 

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-import numpy as np
 import pytorch_lightning as pl
-import torch
 
-from videomae_train.config.knn import NeighboursConfig
-from videomae_train.config.micro_batch import initial_micro_batch
-from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.config.devices import loader_options
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.config.steps import initial_micro_batch
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
-from videomae_train.data.datasets import EvaluationDataset
-from videomae_train.data.index import PackedDataset, Selection
-from videomae_train.data.layout import write_json
-from videomae_train.data.options import LoaderOptions
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.errors import ConfigError
-from videomae_train.evaluation.classes import class_scores, confusion_matrix, most_confused
 from videomae_train.evaluation.reconstruction import BaselineLosses, baseline_losses
-from videomae_train.evaluation.scoring import Accuracy, VideoScores
 from videomae_train.model import (
-    VideoMAEConfig,
     VideoMAEForPreTraining,
     VideoMAEForVideoClassification,
     WeightsReport,
@@ -35,7 +25,7 @@ from videomae_train.training.agreement import Agreement
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
 from videomae_train.training.ledger import Ledger
 from videomae_train.training.module import StepOptions, SteppingModule
-from videomae_train.training.plan import StepPlan, plan_steps
+from videomae_train.training.plan import StepPlan
 from videomae_train.training.preemption import StopRequest
 from videomae_train.training.profiling import StepProfile
 from videomae_train.training.progress import FaultList, StepProgress
@@ -77,26 +67,6 @@ def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
         passed_by=PassedBy(config.run / PASSED_BY),
         val_clips=config.validation.num_clips,
         val_crops=config.validation.num_crops,
-    )
-
-
-def loader_options(options: LoaderOptions, accelerator: str) -> LoaderOptions:
-    """Settle what depends on where the run computes."""
-    if options.pin_memory != "auto":
-        return options
-    return replace(options, pin_memory=accelerator != "cpu" and torch.cuda.is_available())
-
-
-def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
-    """Derive accumulation, steps and rates."""
-    return plan_steps(
-        config.optim.budget,
-        num_videos=num_videos,
-        global_batch=config.optim.global_batch,
-        micro_batch=initial_micro_batch(config),
-        world_size=config.trainer.world_size,
-        base_lr=config.optim.base_lr,
-        min_lr=config.optim.min_lr,
     )
 
 
@@ -215,95 +185,3 @@ def measure_baselines(data: PretrainDataModule, model: VideoMAEForPreTraining) -
     """Compute what needs no model, on the first videos of the run's order."""
     batch = data.first_videos(_BASELINE_VIDEOS)
     return baseline_losses(model.config, model.target, batch.clips, batch.visible_idx, batch.hidden_idx)
-
-
-def evaluation(config: EvaluateConfig, model: VideoMAEConfig, *, rank: int, world: int) -> EvaluationDataset:
-    """Open a rank's share of the videos to score, after comparing the model's classes with the data's.
-
-    Raises:
-        ConfigError: The classes differ, or there is no such selection.
-    """
-    dataset = PackedDataset.open(config.data.path, config.loader.storage)
-    _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
-    return EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
-
-
-def _check_classes(of_model: tuple[str, ...], dataset: PackedDataset) -> None:
-    """Compare class names number by number: a label means the same class on both sides, or nothing is scored."""
-    if of_model == dataset.classes:
-        return
-    moved = set(of_model) == set(dataset.classes)
-    pairs = zip(of_model, dataset.classes, strict=False)
-    differing = [f"{number} is {a} there and {b} here" for number, (a, b) in enumerate(pairs) if a != b]
-    raise ConfigError(
-        where="weights",
-        came=f"a model of the classes {_shortened(of_model)}"
-        + (f"; class {differing[0]}" if differing else ""),
-        expected=f"those of {dataset.folder} in the same order: {_shortened(dataset.classes)}",
-        todo="The names are the same in another order: pack the videos again in the order of the model's config.json."
-        if moved
-        else "Score the model on the set that it was trained for.",
-    )
-
-
-def _shortened(names: tuple[str, ...]) -> str:
-    return (", ".join(names[:5]) or "none") + (f" ... ({len(names)})" if len(names) > 5 else "")
-
-
-def save_scores(
-    config: EvaluateConfig | NeighboursConfig,
-    selected: Selection,
-    scores: VideoScores,
-    accuracy: Accuracy,
-    further: Mapping[str, object],
-) -> None:
-    """Write scores.npz (keys, ids, labels, probabilities, classes) and metrics.json into the run's folder.
-
-    Args:
-        config: What was scored and how.
-        selected: The videos that were asked for.
-        scores: Of each.
-        accuracy: Of all.
-        further: Values for metrics.json beside these: what else the scores stand on.
-    """
-    config.run.mkdir(parents=True, exist_ok=True)
-    dataset = selected.dataset
-    assert isinstance(dataset, PackedDataset)
-    matrix = confusion_matrix(scores)
-    np.savez_compressed(
-        config.run / "scores.npz",
-        keys=np.array([dataset.key(int(row)) for row in scores.sample_ids]),
-        classes=np.array(dataset.classes),
-        sample_ids=scores.sample_ids,
-        labels=scores.labels,
-        probabilities=scores.probabilities,
-    )
-    record = {
-        "weights": str(config.weights),
-        "data": {"path": str(config.data.path), "fingerprint": selected.fingerprint},
-        "selection": selected.name,
-        "views": f"{config.data.num_clips} x {config.data.num_crops}",
-        **asdict(accuracy),
-        **further,
-        "classes": [asdict(score) for score in class_scores(matrix, dataset.classes)],
-        "most_confused": [asdict(pair) for pair in most_confused(matrix, dataset.classes)],
-        "confusion_matrix": matrix.tolist(),
-        "faults": [fault._asdict() for fault in scores.faults],
-    }
-    write_json(config.run / "metrics.json", record, indent=1)
-
-
-def pick_device(accelerator: str) -> torch.device:
-    """Take a GPU when it is asked for, or when there is one and nothing else is asked for.
-
-    Raises:
-        ConfigError: A GPU is asked for and there is none.
-    """
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError(
-            where="accelerator",
-            came="gpu, but none is visible",
-            expected="a GPU",
-            todo="Set accelerator=cpu.",
-        )
-    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videomae_train.config import build
+from videomae_train.config.devices import loader_options, pick_device
 from videomae_train.config.schema import EvaluateConfig
-from videomae_train.config.validation import describe_views
+from videomae_train.config.scores import describe_views, save_scores, scored_videos
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.layout import write_json
@@ -125,8 +125,8 @@ def evaluate(
     model = load_classifier(config.weights)
 
     def one_rank(rank: int, world: int, device: torch.device) -> VideoScores:
-        share = build.evaluation(config, model.config, rank=rank, world=world)
-        loader = build.loader_options(config.loader, config.accelerator)
+        share = scored_videos(config, model.config, rank=rank, world=world)
+        loader = loader_options(config.loader, config.accelerator)
         batches = evaluation_loader(share, loader, batch_videos=config.batch_videos)
         shown = show(batches, len(share)) if rank == 0 else batches
         return score_videos(model.to(device), shown, device)
@@ -135,7 +135,7 @@ def evaluate(
     return (
         None
         if scores is None
-        else _conclude(config, build.evaluation(config, model.config, rank=0, world=1), scores)
+        else _conclude(config, scored_videos(config, model.config, rank=0, world=1), scores)
     )
 
 
@@ -162,7 +162,7 @@ def evaluate_splits(
     """
     ranks = start_ranks(next(iter(configs.values())))
     for config in configs.values():  # what is wrong with any of them is told before hours are spent
-        build.evaluation(config, read_config(config.weights), rank=0, world=1)
+        scored_videos(config, read_config(config.weights), rank=0, world=1)
     scored: dict[str, Evaluation] = {}
     for split, config in configs.items():
         evaluation = evaluate(config, ranks, show)
@@ -180,7 +180,7 @@ def start_ranks(config: EvaluateConfig) -> Ranks:
     """Prepare the ranks of an evaluation."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    return Ranks(build.pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
+    return Ranks(pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
 
 
 def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoScores) -> Evaluation:
@@ -202,7 +202,7 @@ def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoSc
         "remarks": weights.remarks(len(videos)),
         "date": today,
     }
-    build.save_scores(config, videos.selection, scores, accuracy, further)
+    save_scores(config, videos.selection, scores, accuracy, further)
     card = None
     if config.card and folder is not None and facts is not None:
         score = CardScore(

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from videomae_train.config import build
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.provenance import Origin, flatten, trace_values
 from videomae_train.config.run_cost import Config, Cost, estimate_cost, token_counts
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.config.steps import step_plan
+from videomae_train.config.videos import finetune_videos, pretrain_videos
 from videomae_train.errors import ConfigError
 from videomae_train.training.plan import StepPlan
 
@@ -157,14 +158,14 @@ def _data_facts(
     if num_videos is not None or any(key.startswith("data.") for key in missing):
         return num_videos, ()
     if isinstance(config, PretrainConfig):
-        return len(build.pretrain_data(config).selection), ()
-    data = build.finetune_data(config)
+        return len(pretrain_videos(config).selection), ()
+    data = finetune_videos(config)
     return len(data.selection), data.classes
 
 
 def _plan(config: Config, num_videos: int | None) -> StepPlan:
     # With as many videos as a step takes, epochs are steps; rates and accumulation do not depend on it.
-    return build.step_plan(config, config.optim.global_batch if num_videos is None else num_videos)
+    return step_plan(config, config.optim.global_batch if num_videos is None else num_videos)
 
 
 def _values(

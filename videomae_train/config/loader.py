@@ -23,7 +23,7 @@ from videomae_train.config.paths import configs_folder
 from videomae_train.config.slurm_queue import follow_jobs_in_queue
 from videomae_train.config.submitted import is_submitted, run_submitted
 from videomae_train.errors import ConfigError, VideoMAETrainError
-from videomae_train.training.ranks import ranks_from_outside
+from videomae_train.training.starters import ranks_from_outside
 
 _HYDRA_MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
 
@@ -113,6 +113,12 @@ def load_config(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
         ConfigError: Values are missing, of the wrong type or out of range, or keys are unknown; all are listed.
     """
     return validate_config(verb, resolve_config(verb, mapping), schema)
+
+
+def load_job(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
+    """Load as `load_config`, with the running job's folder: ranks started later would name it after their own clock."""
+    mapping.run = str(run_folder())
+    return load_config(verb, mapping, schema)
 
 
 def resolve_config(verb: str, mapping: DictConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The micro-batch that a configuration asks for: a number, or a search on the run's devices."""
+"""The search for a micro-batch on the run's devices, where a configuration asks for it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
-from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.config.steps import sizes_to_try
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
 from videomae_train.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
-from videomae_train.training.batch_search import MemoryProbe, MicroBatchSearch, micro_batch_sizes
+from videomae_train.training.batch_search import MemoryProbe, MicroBatchSearch
 from videomae_train.training.module import SteppingModule
 from videomae_train.training.tasks import ClassificationTask, ReconstructionTask, Task
 from videomae_train.types import LabeledBatch, PretrainBatch
-
-
-def initial_micro_batch(config: TrainingConfig) -> int:
-    """Give the machine's micro-batch, or where it is searched for, the smallest; the search replaces it."""
-    return _sizes_to_try(config)[0] if config.trainer.micro_batch == "auto" else config.trainer.micro_batch
 
 
 def micro_batch_search(
@@ -40,7 +36,7 @@ def micro_batch_search(
         optimizer=config.optim.options,
         update=config.update,
     )
-    return [MicroBatchSearch(_sizes_to_try(config), probe.fits, use)]
+    return [MicroBatchSearch(sizes_to_try(config), probe.fits, use)]
 
 
 def _task_to_try(config: PretrainConfig | FinetuneConfig) -> Task:
@@ -78,9 +74,3 @@ def _tokens_to_try(config: PretrainConfig) -> tuple[NDArray[np.int64], NDArray[n
     mask = config.masking.build()(grid, rng)
     decoded = config.masking.decode.build()(mask, grid, rng)
     return np.flatnonzero(~mask), decoded[mask[decoded]], decoded[~mask[decoded]]
-
-
-def _sizes_to_try(config: TrainingConfig) -> tuple[int, ...]:
-    # Mixing pairs clips.
-    pairs = isinstance(config, FinetuneConfig) and config.mix.mixes and config.data.views % 2
-    return micro_batch_sizes(config.optim.global_batch, config.trainer.world_size, unit=2 if pairs else 1)

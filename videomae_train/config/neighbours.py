@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from videomae_train.config import build
+from videomae_train.config.devices import loader_options, pick_device
 from videomae_train.config.knn import NeighboursConfig
+from videomae_train.config.scores import save_scores
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.loader import BatchLoader, evaluation_loader
@@ -37,7 +38,7 @@ def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
         torch.set_num_threads(config.threads)
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
     voting, asked = _selections(config, dataset)
-    ranks = Ranks(build.pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
+    ranks = Ranks(pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
     model = VideoMAEModel.from_pretrained(config.weights)
 
     def one_rank(rank: int, world: int, device: torch.device) -> list[VideoFeatures]:
@@ -58,7 +59,7 @@ def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
         temperature=config.knn.temperature,
     )
     accuracy = measure_accuracy(scores)
-    build.save_scores(config, asked, scores, accuracy, _conditions(config, voters))
+    save_scores(config, asked, scores, accuracy, _conditions(config, voters))
     return accuracy
 
 
@@ -80,7 +81,7 @@ def _selections(config: NeighboursConfig, dataset: PackedDataset) -> tuple[Selec
 
 def _batches(config: NeighboursConfig, selection: Selection, rank: int, world: int) -> BatchLoader:
     videos = EvaluationDataset(selection, config.data, rank=rank, world=world)
-    loader = build.loader_options(config.loader, config.accelerator)
+    loader = loader_options(config.loader, config.accelerator)
     return evaluation_loader(videos, loader, batch_videos=config.batch_videos)
 
 

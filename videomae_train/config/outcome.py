@@ -10,6 +10,7 @@ from pathlib import Path
 from videomae_train.config.schema import TrainingConfig
 from videomae_train.data.layout import write_json
 
+BEST_WEIGHTS = "weights-best"  # folder of a run, beside weights/ of its last step
 _SUMMARY = "run.json"
 
 

@@ -34,10 +34,8 @@ from videomae_train.data.reading import StorageOptions
 from videomae_train.data.remote import RemoteOptions
 from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEConfig, read_config
-from videomae_train.training.tasks import MixOptions
-from videomae_train.training.trainer import TrainerOptions, WandbOptions
+from videomae_train.training.options import MixOptions, TrainerOptions, ValidationOptions, WandbOptions
 from videomae_train.training.updating import UpdateOptions
-from videomae_train.training.validating import ValidationOptions
 
 FEWEST_NORMED = 8
 """Clips of a pass whose mean and variance batch norm may take; the published linear probing takes those of 512."""

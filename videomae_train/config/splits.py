@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from videomae_train.config.loader import validate_config
+from videomae_train.config.places import PLACE
 from videomae_train.config.schema import EvaluateConfig
 from videomae_train.errors import CheckpointError, ConfigError
 from videomae_train.model import read_config
 
-PLACE = "{split}"  # stands for the split's name
 _NUMBERED = re.compile(r"split\d+/")
 
 
@@ -56,20 +56,6 @@ def split_configs(values: Mapping[str, Any]) -> dict[str, EvaluateConfig] | None
         )
         for name in names
     }
-
-
-def quote_places(arguments: Sequence[str]) -> list[str]:
-    """Quote values with {split} in them for Hydra, to which a bare brace begins a dictionary.
-
-    >>> quote_places(["weights=runs/split{split}/weights", "splits=[1,2]"])
-    ["weights='runs/split{split}/weights'", 'splits=[1,2]']
-    """
-    return [_quoted(argument) if PLACE in argument else argument for argument in arguments]
-
-
-def _quoted(argument: str) -> str:
-    key, equals, value = argument.partition("=")
-    return argument if value[:1] in ("'", '"') else f"{key}{equals}'{value}'"
 
 
 def _names(splits: Any) -> list[str]:

@@ -12,11 +12,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from videomae_train.config import build
 from videomae_train.config.loader import compose_config, load_config, resolve_config
 from videomae_train.config.recipe import recipe_values
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
+from videomae_train.config.steps import step_plan
 from videomae_train.config.sweep import PRETRAIN, Point, Sweep, quoted
+from videomae_train.config.videos import finetune_videos, pretrain_videos
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.layout import write_json
 from videomae_train.errors import ConfigError, VideoMAETrainError
@@ -186,15 +187,15 @@ class _Planner:
 
 def _check_pretrain(words: Sequence[str]) -> tuple[dict[str, Any], VideoMAEConfig]:
     config = load_config(PRETRAIN, compose_config(PRETRAIN, words), PretrainConfig)
-    videos = build.pretrain_data(config).selection
-    build.step_plan(config, len(videos))
+    videos = pretrain_videos(config).selection
+    step_plan(config, len(videos))
     return {**recipe_values(config.given()), "videos": videos.fingerprint}, config.model
 
 
 def _check_classifier(verb: str, words: Sequence[str]) -> tuple[dict[str, Any], VideoMAEConfig]:
     config = load_config(verb, compose_config(verb, words), FinetuneConfig)
-    videos = build.finetune_data(config).selection
-    build.step_plan(config, len(videos))
+    videos = finetune_videos(config).selection
+    step_plan(config, len(videos))
     return {**recipe_values(config.given()), "videos": videos.fingerprint}, config.source
 
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 import numpy as np
 
 from videomae_train.config.cards import BestOf, classifier_card
+from videomae_train.config.outcome import BEST_WEIGHTS
 from videomae_train.config.schema import FinetuneConfig
+from videomae_train.config.scores import describe_views
 from videomae_train.data.datamodule import FinetuneDataModule
-from videomae_train.data.options import ViewOptions
 from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEForVideoClassification, save_weights_folder
 from videomae_train.model.cards import Videos
@@ -18,7 +19,6 @@ from videomae_train.training.plan import StepPlan
 from videomae_train.training.preemption import StopRequest
 from videomae_train.training.validating import Best, Validation
 
-BEST_WEIGHTS = "weights-best"  # folder of a run, beside weights/ of its last step
 _PATIENCE = timedelta(hours=6)  # of the first rank that is through for the last
 
 
@@ -59,17 +59,6 @@ def finetune_validation(
             Agreement(_PATIENCE),
         )
     ]
-
-
-def describe_views(options: ViewOptions) -> str:
-    """Say in words which views are taken of a video: everything that a score depends on beside weights and videos."""
-    pace = "" if options.stride is None else f", stride {options.stride}"
-    seconds = "" if options.frame_interval_sec is None else f", {options.frame_interval_sec:g} s apart"
-    antialias = "" if options.antialias else ", no antialias"
-    return (
-        f"{options.num_clips} x {options.num_crops} views of {options.num_frames} x {options.size} px,"
-        f" {options.windows}{pace}{seconds}{antialias}"
-    )
 
 
 def _check_apart(config: FinetuneConfig, data: FinetuneDataModule) -> None:

@@ -12,7 +12,6 @@ from typing import Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_only
 
 from videomae_train.config import build, watching
 from videomae_train.config.attempts import recorded_attempt
@@ -21,6 +20,7 @@ from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
 from videomae_train.config.recipe import RECORD, RunRecord, check_unchanged, read_record, record_run
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
+from videomae_train.config.steps import step_plan
 from videomae_train.config.validation import finetune_validation
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.model import WeightsReport, save_weights_folder
@@ -29,6 +29,7 @@ from videomae_train.training.checkpoints import StepCheckpoint
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.module import SteppingModule
 from videomae_train.training.preemption import StopRequest
+from videomae_train.training.starters import global_rank
 from videomae_train.training.tasks import TrainedModel
 
 _DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -45,7 +46,7 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
     """
     with StopRequest() as stop, _claimed(config, "pretrain") as lock:
         data = build.pretrain_data(config)
-        plan = build.step_plan(config, len(data.selection))
+        plan = step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
             return finished
         _seed_initial_weights(config.seed)
@@ -79,7 +80,7 @@ def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finet
     """
     with StopRequest() as stop, _claimed(config, verb) as lock:
         data = build.finetune_data(config)
-        plan = build.step_plan(config, len(data.selection))
+        plan = step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
             return finished
         _seed_initial_weights(config.seed)
@@ -104,7 +105,7 @@ def _claimed(config: TrainingConfig, verb: str) -> Generator[FolderLock]:
     if record is not None:
         check_unchanged(config, verb, record)
     lock = FolderLock(config.run)
-    if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
+    if global_rank() != 0:
         yield lock  # rank 0 takes it for all
         return
     with lock:
@@ -133,7 +134,7 @@ def _record_to_go_on_with(config: TrainingConfig) -> RunRecord | None:
 
 def _write_weights_report(run: Path, fates: WeightsReport | None) -> None:
     """Keep the fate of every tensor of the weights that a run starts from."""
-    if fates is not None and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+    if fates is not None and global_rank() == 0:
         (run / "weights_report.txt").write_text(f"{fates.table()}\n")
 
 
@@ -156,7 +157,7 @@ def _fit(
     began = time.perf_counter()
     also = [*micro_batch_search(config, module, data), *watchers]
     trainer = build.trainer(config, module.plan, title, saving, also)
-    if rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+    if global_rank() == 0:
         # Only now, when the request has proved good.
         newest = newest_checkpoint(config.run / "checkpoints")
         record_run(config, title, _record_to_go_on_with(config), 0 if newest is None else step_of(newest))

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, model_validator
 from videomae_train.config.fields import Frozen, HalfOpenShare, NonNegativeInt, PositiveInt
 from videomae_train.errors import ConfigError
 from videomae_train.training.alarms import AlarmOptions
-from videomae_train.training.probing import ProbeOptions
+from videomae_train.training.options import ProbeOptions
 
 # As in `config.schema`.
 for _component in (AlarmOptions, ProbeOptions):

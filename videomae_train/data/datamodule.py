@@ -15,8 +15,6 @@ from videomae_train.data.datasets import (
     PretrainDataset,
 )
 from videomae_train.data.device_crops import finish_crops
-from videomae_train.data.index import PackedDataset
-from videomae_train.data.joined import open_selection
 from videomae_train.data.loader import (
     BatchLoader,
     collate_labeled,
@@ -34,7 +32,7 @@ from videomae_train.data.options import (
 )
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.data.stand_ins import NOTHING
-from videomae_train.data.stream import TrainingStream
+from videomae_train.data.training_videos import open_finetune_videos, open_pretrain_videos
 from videomae_train.types import LabeledBatch, PatchGrid, PretrainBatch
 
 
@@ -71,13 +69,8 @@ class PretrainDataModule(pl.LightningDataModule):
         passed_by: PassedBy | None = None,
     ) -> None:
         super().__init__()
-        self.selection = open_selection(options.members, loader.storage)
-        self.stream = TrainingStream(
-            self.selection,
-            seed=seed,
-            window_videos=options.shuffle_window_videos,
-            global_batch=global_batch,
-            micro_batch=micro_batch,
+        self.selection, self.stream = open_pretrain_videos(
+            options, loader, seed=seed, global_batch=global_batch, micro_batch=micro_batch
         )
         self.dataset = PretrainDataset(
             self.selection,
@@ -161,18 +154,8 @@ class FinetuneDataModule(pl.LightningDataModule):
         val_crops: int = 1,
     ) -> None:
         super().__init__()
-        packed = PackedDataset.open(options.path, loader.storage)
-        self.classes = packed.classes
-        self.selection = packed.select(
-            options.selection, per_class=options.per_class, seed=options.per_class_seed
-        )
-        self.val_selection = None if options.val_selection is None else packed.select(options.val_selection)
-        self.stream = TrainingStream(
-            self.selection,
-            seed=seed,
-            window_videos=options.shuffle_window_videos,
-            global_batch=global_batch,
-            micro_batch=micro_batch,
+        self.selection, self.stream, self.val_selection, self.classes = open_finetune_videos(
+            options, loader, seed=seed, global_batch=global_batch, micro_batch=micro_batch
         )
         self.dataset = FinetuneDataset(
             self.selection,

@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from videomae_train.errors import TrainingError
 from videomae_train.evaluation.intervals import Interval, VideoBootstrap
+from videomae_train.evaluation.views import mean_probabilities
 from videomae_train.model import VideoMAEForVideoClassification
 from videomae_train.types import EvaluationBatch, Fault
 
@@ -77,16 +78,6 @@ def score_videos(
         return VideoScores(empty, empty, np.zeros((0, model.config.num_labels), np.float32), tuple(faults))
     ids, labels, probabilities = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
     return VideoScores(ids, labels, probabilities, tuple(faults))
-
-
-def mean_probabilities(model: VideoMAEForVideoClassification, clips: Tensor) -> Tensor:
-    """Average the views' softmax: clips uint8 (B, R, T, C, H, W) -> float32 (B, K).
-
-    Softmax before the mean: the published order since August 2022, worth about half a point on Kinetics.
-    """
-    videos, views = clips.shape[:2]
-    logits = model.classify(clips.flatten(0, 1)).float()
-    return logits.softmax(-1).view(videos, views, -1).mean(1)
 
 
 def merge_scores(parts: Iterable[VideoScores]) -> VideoScores:

@@ -16,7 +16,7 @@ from videomae_train.data.options import LoaderOptions, ViewOptions
 from videomae_train.data.stand_ins import make_fault
 from videomae_train.data.video_files import VideoFileDataset, video_file_loader
 from videomae_train.errors import ConfigError, DecodeError
-from videomae_train.evaluation.scoring import mean_probabilities
+from videomae_train.evaluation.views import mean_probabilities
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_train.types import Fault, VideoFileBatch
 

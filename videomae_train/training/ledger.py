@@ -6,7 +6,7 @@ import os
 from hashlib import blake2b
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from videomae_train.training.agreement import Agreement
 from videomae_train.training.module import SteppingModule
+from videomae_train.training.options import LedgerKind
 
-LedgerKind = Literal["hash", "ids"]
 _HEADER = "step,samples\n"
 
 

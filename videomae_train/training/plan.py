@@ -90,6 +90,35 @@ def plan_steps(
     return StepPlan(global_batch, micro_batch, world_size, accumulation, total, schedule)
 
 
+def micro_batch_sizes(global_batch: int, world_size: int, *, unit: int = 1) -> tuple[int, ...]:
+    """List the sizes to try: each divides a rank's share of the global batch and is at least twice the one before.
+
+    Args:
+        global_batch: Videos of one optimizer step over all ranks.
+        world_size: Ranks.
+        unit: Every size is a multiple of it.
+
+    Raises:
+        ConfigError: There is none.
+
+    >>> micro_batch_sizes(48, 2)
+    (1, 2, 4, 8, 24)
+    """
+    share, rest = divmod(global_batch, world_size)
+    if rest or share == 0 or share % unit:
+        raise ConfigError(
+            where="optim.global_batch",
+            came=f"{global_batch} videos per step on {world_size} ranks",
+            expected=f"a multiple of {world_size} x {unit}",
+            todo="Change optim.global_batch or the number of ranks.",
+        )
+    sizes: list[int] = []
+    for size in range(unit, share + 1, unit):
+        if share % size == 0 and (not sizes or size >= 2 * sizes[-1]):
+            sizes.append(size)
+    return tuple(sizes)
+
+
 def _steps(
     epochs_key: str,
     steps_key: str,

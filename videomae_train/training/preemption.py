@@ -9,8 +9,6 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-import pytorch_lightning as pl
-
 # SIGTERM: preemption, scancel, a shutdown. SIGUSR1 and SIGUSR2: Slurm's warning, as sbatch --signal or submitit ask
 # for it. SIGINT: Ctrl-C.
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
@@ -55,25 +53,3 @@ class StopRequest:
 def exit_code_after(signal_name: str) -> int:
     """Return the exit code of a run that a signal stopped."""
     return EXIT_INTERRUPTED if signal_name == signal.SIGINT.name else EXIT_PREEMPTED
-
-
-def leave_signals_to_us(trainer: pl.Trainer) -> None:
-    """Keep Lightning from handling signals in its own way.
-
-    Its SIGTERM handler broadcasts from inside the handler, which hangs when ranks are signalled at different moments;
-    and to learn of it, every micro-batch broadcasts a flag and waits for the GPU to read it.
-    """
-    trainer._signal_connector = _NoSignals()  # type: ignore[assignment]  # pyright: ignore
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # pyright: ignore[reportPrivateUsage]
-
-
-class _NoSignals:
-    """Stands where Lightning's signal connector was."""
-
-    received_sigterm = False
-
-    def register_signal_handlers(self) -> None:
-        pass
-
-    def teardown(self) -> None:
-        pass

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,25 +16,6 @@ from videomae_train.training.module import SteppingModule
 from videomae_train.types import EvaluationBatch
 
 Batches = Callable[[], Iterable[EvaluationBatch]]
-
-
-@dataclass(frozen=True)
-class ProbeOptions:
-    """The labelled set of an online probe; one clip from the middle of each video.
-
-    Attributes:
-        path: Folder or URL of a labelled packed set; null for none.
-        selection: The videos to learn from, such as "split1/train".
-        val_selection: The videos to classify, such as "split1/test".
-        stride: Frames of the video from one frame of the clip to the next.
-        videos: The most to take of each selection, always the same ones.
-    """
-
-    path: str | Path | None
-    selection: str
-    val_selection: str
-    stride: int
-    videos: int
 
 
 class OnlineProbe(pl.Callback):

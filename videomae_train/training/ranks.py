@@ -1,4 +1,4 @@
-"""Who started this process, and so who knows its rank."""
+"""Lightning's name for who started this process, and so knows its rank."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from videomae_train.errors import ConfigError
+from videomae_train.training.starters import started_by_srun, started_by_torchrun
 
 
 def rank_environment(*, devices: int, num_nodes: int) -> ClusterEnvironment:
@@ -25,10 +26,10 @@ def rank_environment(*, devices: int, num_nodes: int) -> ClusterEnvironment:
     Raises:
         ConfigError: The starter made another number of ranks, or several nodes have no starter.
     """
-    if TorchElasticEnvironment.detect():
+    if started_by_torchrun():
         _check_ranks("torchrun", int(os.environ["WORLD_SIZE"]), devices, num_nodes)
         return TorchElasticEnvironment()
-    if _started_by_srun():
+    if started_by_srun():
         _check_ranks("srun", int(os.environ["SLURM_NTASKS"]), devices, num_nodes)
         return SLURMEnvironment(auto_requeue=False)
     if num_nodes > 1:
@@ -39,20 +40,6 @@ def rank_environment(*, devices: int, num_nodes: int) -> ClusterEnvironment:
             todo="Add launcher=slurm, or start the command with srun or torchrun; see docs/pretraining.md.",
         )
     return LightningEnvironment()
-
-
-def ranks_from_outside() -> int:
-    """Count the ranks that torchrun or srun started; 1 where Lightning starts them."""
-    if TorchElasticEnvironment.detect():
-        return int(os.environ["WORLD_SIZE"])
-    return int(os.environ["SLURM_NTASKS"]) if _started_by_srun() else 1
-
-
-def _started_by_srun() -> bool:
-    # A batch script or an allocation's shell has SLURM_NTASKS too; only a task of srun has a step. Shells that srun
-    # opened have one as well: Slurm names those jobs after the shell.
-    shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    return "SLURM_STEP_ID" in os.environ and "SLURM_NTASKS" in os.environ and not shell
 
 
 def _check_ranks(starter: str, found: int, devices: int, num_nodes: int) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +12,12 @@ from timm.loss.cross_entropy import SoftTargetCrossEntropy
 from torch import Tensor
 
 from videomae_train.data.erasing import erase_boxes
-from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEForPreTraining, VideoMAEForVideoClassification
+from videomae_train.training.options import CompileMode, MixOptions
 from videomae_train.types import LabeledBatch, PretrainBatch
 
 TrainedModel = VideoMAEForPreTraining | VideoMAEForVideoClassification
 
-# The modes with CUDA graphs are left out: they reuse the memory of a loss before it is reported.
-CompileMode = bool | Literal["max-autotune-no-cudagraphs"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -69,43 +65,6 @@ class ReconstructionTask:
     def loss(self, batch: PretrainBatch) -> Tensor:
         """Mean squared error over the hidden tokens of a micro-batch."""
         return self._training_loss(batch.clips, batch.visible_idx, batch.hidden_idx, batch.unscored_idx)
-
-
-@dataclass(frozen=True)
-class MixOptions:
-    """Mixing of clips and labels (published: mixup 0.8, cutmix 1, label smoothing 0.1).
-
-    Attributes:
-        mixup_alpha: Beta parameter of mixup; 0 turns it off.
-        cutmix_alpha: Beta parameter of cutmix; 0 turns it off. With both on, each batch takes one, at even odds.
-        label_smoothing: Share of the label's mass spread over all classes, in [0, 1).
-
-    Raises:
-        ConfigError: A value is out of its range.
-    """
-
-    mixup_alpha: float
-    cutmix_alpha: float
-    label_smoothing: float
-
-    def __post_init__(self) -> None:
-        """Refuse what would switch mixing off without saying so, or leave nothing of a label."""
-        for name, value in (("mixup_alpha", self.mixup_alpha), ("cutmix_alpha", self.cutmix_alpha)):
-            if not (value >= 0 and math.isfinite(value)):
-                raise _out_of_range(name, value, "0, which switches it off, or a number above 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise _out_of_range("label_smoothing", self.label_smoothing, "a share from 0 to less than 1")
-
-    @property
-    def mixes(self) -> bool:
-        """Whether clips are mixed at all."""
-        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
-
-
-def _out_of_range(name: str, value: float, expected: str) -> ConfigError:
-    return ConfigError(
-        where=f"mix.{name}", came=str(value), expected=expected, todo=f"Correct mix.{name} (see configs/finetune.yaml)."
-    )  # fmt: skip
 
 
 class ClassificationTask:

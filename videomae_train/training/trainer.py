@@ -8,7 +8,6 @@ import os
 import secrets
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -18,109 +17,10 @@ import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.plugins import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy, Strategy
-from pytorch_lightning.utilities import rank_zero_only
 
-from videomae_train.errors import ConfigError
-from videomae_train.training.ledger import LedgerKind
-from videomae_train.training.precision import Float32Matmul, PrecisionName
-from videomae_train.training.preemption import leave_signals_to_us
+from videomae_train.training.options import TrainerOptions, WandbOptions, resolve_accelerator
 from videomae_train.training.ranks import rank_environment
-from videomae_train.training.tasks import CompileMode
-
-
-@dataclass(frozen=True)
-class TrainerOptions:
-    """The machine's side of a run.
-
-    Attributes:
-        accelerator: Where to compute; auto takes a GPU when there is one.
-        devices: Devices of each node.
-        num_nodes: Nodes.
-        precision: fp32, or bf16 or fp16 for mixed precision (weights stay float32).
-        float32_matmul: What matrix products of float32 may be computed in: highest float32 itself, high TF32 where a
-            GPU has it, medium bfloat16.
-        micro_batch: Videos that one rank takes through the model at once; auto searches, on a GPU, for the largest.
-        activation_checkpointing: Compute each block's activations again in the backward pass instead of keeping them.
-        compile: Compile model and loss as one graph: false, true, or a mode of torch.compile.
-        max_nonfinite_steps: Steps in a row without a finite loss and gradient past which the run stops.
-        threads: Threads of each rank's CPU operations; null leaves torch's choice.
-        log_every_steps: Optimizer steps between two reports.
-        checkpoint_every_steps: Optimizer steps between two checkpoints.
-        checkpoint_every_minutes: Minutes since the last checkpoint after which the next step writes one too; null does
-            not look at the clock.
-        keep_checkpoints: How many of the newest checkpoints to keep.
-        ledger: What the run's ledger holds of each step's samples: hash, or ids, which are longer.
-        profile_steps: Optimizer steps of which a trace is written, past the first few of an attempt; null for none.
-        rank_timeout_sec: Seconds without progress after which a run of several ranks ends with the name of the rank
-            that is behind; longer than the slowest checkpoint or compilation.
-    """
-
-    accelerator: Literal["auto", "cpu", "gpu"]
-    devices: int
-    num_nodes: int
-    precision: PrecisionName
-    float32_matmul: Float32Matmul
-    micro_batch: int | Literal["auto"]
-    activation_checkpointing: bool
-    compile: CompileMode
-    max_nonfinite_steps: int
-    threads: int | None
-    log_every_steps: int
-    checkpoint_every_steps: int
-    checkpoint_every_minutes: float | None
-    keep_checkpoints: int
-    ledger: LedgerKind
-    profile_steps: int | None
-    rank_timeout_sec: float
-
-    @property
-    def world_size(self) -> int:
-        """Ranks of the run."""
-        return self.devices * self.num_nodes
-
-    def __post_init__(self) -> None:
-        """Refuse a micro-batch that is none, or a search where running out of memory ends the process.
-
-        Raises:
-            ConfigError: `micro_batch` is below 1, or auto where the run would compute on the CPU.
-        """
-        if self.micro_batch == "auto":
-            if resolve_accelerator(self) == "cpu":
-                raise ConfigError(
-                    where="trainer.micro_batch",
-                    came="auto on a CPU",
-                    expected="a number: a CPU does not say that memory is short, the system ends the process",
-                    todo="Set trainer.micro_batch=8 or so, or take a GPU.",
-                )
-        elif self.micro_batch < 1:
-            raise ConfigError(
-                where="trainer.micro_batch",
-                came=str(self.micro_batch),
-                expected="at least 1 video",
-                todo="Set trainer.micro_batch=8 or so.",
-            )
-        if self.profile_steps is not None and self.profile_steps < 1:
-            raise ConfigError(
-                where="trainer.profile_steps",
-                came=str(self.profile_steps),
-                expected="at least 1 step, or null",
-                todo="Set trainer.profile_steps=3 or so.",
-            )
-
-
-@dataclass(frozen=True)
-class WandbOptions:
-    """Weights & Biases, beside the CSV file that every run writes.
-
-    Attributes:
-        mode: disabled, offline (no account or network needed; `wandb sync` later), or online.
-        project: Project that the run appears in.
-        name: Display name; null takes the run folder's.
-    """
-
-    mode: Literal["disabled", "offline", "online"]
-    project: str
-    name: str | None
+from videomae_train.training.starters import global_rank
 
 
 def build_trainer(
@@ -176,6 +76,28 @@ def build_trainer(
     return trainer
 
 
+def leave_signals_to_us(trainer: pl.Trainer) -> None:
+    """Keep Lightning from handling signals in its own way.
+
+    Its SIGTERM handler broadcasts from inside the handler, which hangs when ranks are signalled at different moments;
+    and to learn of it, every micro-batch broadcasts a flag and waits for the GPU to read it.
+    """
+    trainer._signal_connector = _NoSignals()  # type: ignore[assignment]  # pyright: ignore
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # pyright: ignore[reportPrivateUsage]
+
+
+class _NoSignals:
+    """Stands where Lightning's signal connector was."""
+
+    received_sigterm = False
+
+    def register_signal_handlers(self) -> None:
+        pass
+
+    def teardown(self) -> None:
+        pass
+
+
 def _quieten_lightning() -> None:
     """Leave out Lightning's remarks on hardware, and on its own checkpoints, which we do not use."""
     for library in ("pytorch_lightning", "lightning_fabric"):
@@ -187,25 +109,6 @@ def _quieten_lightning() -> None:
         "The `srun` command is available",  # rank_environment decides on that
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")
-
-
-def resolve_accelerator(options: TrainerOptions) -> Literal["cpu", "gpu"]:
-    """Say where a run computes on this machine.
-
-    Raises:
-        ConfigError: More GPUs are asked for than there are.
-    """
-    available = torch.cuda.device_count()
-    if options.accelerator == "gpu" and available < options.devices:
-        raise ConfigError(
-            where="trainer.devices",
-            came=f"{options.devices} GPU(s) asked for, {available} visible",
-            expected="no more than are visible",
-            todo="Lower trainer.devices, set CUDA_VISIBLE_DEVICES, or take trainer=cpu.",
-        )
-    if options.accelerator == "auto":
-        return "gpu" if available >= options.devices else "cpu"
-    return options.accelerator
 
 
 def build_strategy(options: TrainerOptions, start: Literal["popen", "fork"] = "popen") -> Strategy | str:
@@ -258,7 +161,7 @@ def _wandb_run_id(run: Path) -> str | None:
 
     The agent of a sweep of theirs has named its trial before it starts it. Only rank 0 records anything.
     """
-    if rank_zero_only.rank != 0:  # pyright: ignore[reportFunctionMemberAccess]
+    if global_rank() != 0:
         return None
     file = run / "wandb_run_id.txt"
     if not file.exists():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from videomae_train.data.loader import BatchLoader
-from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.errors import TrainingError
 from videomae_train.evaluation.scoring import (
     VideoScores,
     cross_entropy,
@@ -30,51 +29,6 @@ from videomae_train.training.preemption import StopRequest
 from videomae_train.types import EvaluationBatch
 
 _MOST_NAMED = 5
-
-
-@dataclass(frozen=True)
-class ValidationOptions:
-    """When the videos of `data.val_selection` are scored, and by which views; the last step always is.
-
-    Attributes:
-        every_epochs: Passes over the training videos between two validations, or
-        every_steps: optimizer steps between them; exactly one of the two.
-        num_clips: Clips of each video; one is from the middle, more are those of the test.
-        num_crops: Crops of each clip.
-
-    Raises:
-        ConfigError: A number below 1 or 0, or both intervals, or none.
-    """
-
-    every_epochs: float | None
-    every_steps: int | None
-    num_clips: int
-    num_crops: int
-
-    def __post_init__(self) -> None:
-        """Check what one field alone cannot show."""
-        given = [every for every in (self.every_epochs, self.every_steps) if every is not None]
-        if len(given) != 1 or given[0] <= 0:
-            raise ConfigError(
-                where="validation.every_epochs, validation.every_steps",
-                came=f"{self.every_epochs} and {self.every_steps}",
-                expected="exactly one of the two, above 0",
-                todo="Set the other one to null; data.val_selection=null turns validation off.",
-            )
-        if min(self.num_clips, self.num_crops) < 1:
-            raise ConfigError(
-                where="validation.num_clips, validation.num_crops",
-                came=f"{self.num_clips} and {self.num_crops}",
-                expected="at least one view of each video",
-                todo="Take 1 and 1, as published.",
-            )
-
-    def steps_between(self, num_videos: int, global_batch: int) -> Fraction:
-        """Give the optimizer steps from one validation to the next, exactly: an epoch may end within a step."""
-        if self.every_steps is not None:
-            return Fraction(self.every_steps)
-        assert self.every_epochs is not None
-        return Fraction(self.every_epochs) * num_videos / global_batch
 
 
 class Best(NamedTuple):

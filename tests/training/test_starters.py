@@ -1,0 +1,37 @@
+import pytest
+
+from videomae_train.training.starters import global_rank, ranks_from_outside
+
+SRUN = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_JOB_NAME": "pretrain"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank", "ranks"),
+    [
+        ({}, 0, 1),
+        ({"LOCAL_RANK": "3"}, 3, 1),
+        (SRUN, 2, 4),
+        (TORCHRUN, 5, 8),
+        ({**SRUN, **TORCHRUN}, 5, 8),
+        ({**SRUN, "SLURM_JOB_NAME": "bash", "LOCAL_RANK": "1"}, 1, 1),
+        ({name: SRUN[name] for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_NAME")}, 0, 1),
+    ],
+    ids=[
+        "a person",
+        "Lightning",
+        "srun",
+        "torchrun",
+        "torchrun inside srun",
+        "a shell of srun",
+        "batch script",
+    ],
+)
+def test_rank__is_that_of_whoever_started_the_process(
+    variables: dict[str, str], rank: int, ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*SRUN, *TORCHRUN):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert (global_rank(), ranks_from_outside()) == (rank, ranks)

@@ -1,0 +1,108 @@
+"""What a score stands on, from the configuration, and the files that it is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+
+from videomae_train.config.knn import NeighboursConfig
+from videomae_train.config.schema import EvaluateConfig
+from videomae_train.data.datasets import EvaluationDataset
+from videomae_train.data.index import PackedDataset, Selection
+from videomae_train.data.layout import write_json
+from videomae_train.data.options import ViewOptions
+from videomae_train.errors import ConfigError
+from videomae_train.evaluation.classes import class_scores, confusion_matrix, most_confused
+from videomae_train.evaluation.scoring import Accuracy, VideoScores
+from videomae_train.model import VideoMAEConfig
+
+
+def scored_videos(
+    config: EvaluateConfig, model: VideoMAEConfig, *, rank: int, world: int
+) -> EvaluationDataset:
+    """Open a rank's share of the videos to score, after comparing the model's classes with the data's.
+
+    Raises:
+        ConfigError: The classes differ, or there is no such selection.
+    """
+    dataset = PackedDataset.open(config.data.path, config.loader.storage)
+    _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
+    return EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
+
+
+def _check_classes(of_model: tuple[str, ...], dataset: PackedDataset) -> None:
+    """Compare class names number by number: a label means the same class on both sides, or nothing is scored."""
+    if of_model == dataset.classes:
+        return
+    moved = set(of_model) == set(dataset.classes)
+    pairs = zip(of_model, dataset.classes, strict=False)
+    differing = [f"{number} is {a} there and {b} here" for number, (a, b) in enumerate(pairs) if a != b]
+    raise ConfigError(
+        where="weights",
+        came=f"a model of the classes {_shortened(of_model)}"
+        + (f"; class {differing[0]}" if differing else ""),
+        expected=f"those of {dataset.folder} in the same order: {_shortened(dataset.classes)}",
+        todo="The names are the same in another order: pack the videos again in the order of the model's config.json."
+        if moved
+        else "Score the model on the set that it was trained for.",
+    )
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    return (", ".join(names[:5]) or "none") + (f" ... ({len(names)})" if len(names) > 5 else "")
+
+
+def save_scores(
+    config: EvaluateConfig | NeighboursConfig,
+    selected: Selection,
+    scores: VideoScores,
+    accuracy: Accuracy,
+    further: Mapping[str, object],
+) -> None:
+    """Write scores.npz (keys, ids, labels, probabilities, classes) and metrics.json into the run's folder.
+
+    Args:
+        config: What was scored and how.
+        selected: The videos that were asked for.
+        scores: Of each.
+        accuracy: Of all.
+        further: Values for metrics.json beside these: what else the scores stand on.
+    """
+    config.run.mkdir(parents=True, exist_ok=True)
+    dataset = selected.dataset
+    assert isinstance(dataset, PackedDataset)
+    matrix = confusion_matrix(scores)
+    np.savez_compressed(
+        config.run / "scores.npz",
+        keys=np.array([dataset.key(int(row)) for row in scores.sample_ids]),
+        classes=np.array(dataset.classes),
+        sample_ids=scores.sample_ids,
+        labels=scores.labels,
+        probabilities=scores.probabilities,
+    )
+    record = {
+        "weights": str(config.weights),
+        "data": {"path": str(config.data.path), "fingerprint": selected.fingerprint},
+        "selection": selected.name,
+        "views": f"{config.data.num_clips} x {config.data.num_crops}",
+        **asdict(accuracy),
+        **further,
+        "classes": [asdict(score) for score in class_scores(matrix, dataset.classes)],
+        "most_confused": [asdict(pair) for pair in most_confused(matrix, dataset.classes)],
+        "confusion_matrix": matrix.tolist(),
+        "faults": [fault._asdict() for fault in scores.faults],
+    }
+    write_json(config.run / "metrics.json", record, indent=1)
+
+
+def describe_views(options: ViewOptions) -> str:
+    """Say in words which views are taken of a video: everything that a score depends on beside weights and videos."""
+    pace = "" if options.stride is None else f", stride {options.stride}"
+    seconds = "" if options.frame_interval_sec is None else f", {options.frame_interval_sec:g} s apart"
+    antialias = "" if options.antialias else ", no antialias"
+    return (
+        f"{options.num_clips} x {options.num_crops} views of {options.num_frames} x {options.size} px,"
+        f" {options.windows}{pace}{seconds}{antialias}"
+    )

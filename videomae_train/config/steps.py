@@ -1,0 +1,31 @@
+"""From a configuration to the arithmetic of its steps; nothing here trains."""
+
+from __future__ import annotations
+
+from videomae_train.config.schema import FinetuneConfig, TrainingConfig
+from videomae_train.training.plan import StepPlan, micro_batch_sizes, plan_steps
+
+
+def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
+    """Derive accumulation, steps and rates."""
+    return plan_steps(
+        config.optim.budget,
+        num_videos=num_videos,
+        global_batch=config.optim.global_batch,
+        micro_batch=initial_micro_batch(config),
+        world_size=config.trainer.world_size,
+        base_lr=config.optim.base_lr,
+        min_lr=config.optim.min_lr,
+    )
+
+
+def initial_micro_batch(config: TrainingConfig) -> int:
+    """Give the machine's micro-batch, or where it is searched for, the smallest; the search replaces it."""
+    return sizes_to_try(config)[0] if config.trainer.micro_batch == "auto" else config.trainer.micro_batch
+
+
+def sizes_to_try(config: TrainingConfig) -> tuple[int, ...]:
+    """List the micro-batches that a search tries, in ascending order."""
+    # Mixing pairs clips.
+    pairs = isinstance(config, FinetuneConfig) and config.mix.mixes and config.data.views % 2
+    return micro_batch_sizes(config.optim.global_batch, config.trainer.world_size, unit=2 if pairs else 1)

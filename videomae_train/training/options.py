@@ -1,0 +1,233 @@
+"""What a configuration can say about training; values are in configs/trainer, configs/logger and the primary files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from videomae_train.errors import ConfigError
+from videomae_train.training.precision import Float32Matmul, PrecisionName
+
+# The modes with CUDA graphs are left out: they reuse the memory of a loss before it is reported.
+CompileMode = bool | Literal["max-autotune-no-cudagraphs"]
+LedgerKind = Literal["hash", "ids"]
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """The machine's side of a run.
+
+    Attributes:
+        accelerator: Where to compute; auto takes a GPU when there is one.
+        devices: Devices of each node.
+        num_nodes: Nodes.
+        precision: fp32, or bf16 or fp16 for mixed precision (weights stay float32).
+        float32_matmul: What matrix products of float32 may be computed in: highest float32 itself, high TF32 where a
+            GPU has it, medium bfloat16.
+        micro_batch: Videos that one rank takes through the model at once; auto searches, on a GPU, for the largest.
+        activation_checkpointing: Compute each block's activations again in the backward pass instead of keeping them.
+        compile: Compile model and loss as one graph: false, true, or a mode of torch.compile.
+        max_nonfinite_steps: Steps in a row without a finite loss and gradient past which the run stops.
+        threads: Threads of each rank's CPU operations; null leaves torch's choice.
+        log_every_steps: Optimizer steps between two reports.
+        checkpoint_every_steps: Optimizer steps between two checkpoints.
+        checkpoint_every_minutes: Minutes since the last checkpoint after which the next step writes one too; null does
+            not look at the clock.
+        keep_checkpoints: How many of the newest checkpoints to keep.
+        ledger: What the run's ledger holds of each step's samples: hash, or ids, which are longer.
+        profile_steps: Optimizer steps of which a trace is written, past the first few of an attempt; null for none.
+        rank_timeout_sec: Seconds without progress after which a run of several ranks ends with the name of the rank
+            that is behind; longer than the slowest checkpoint or compilation.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: int
+    num_nodes: int
+    precision: PrecisionName
+    float32_matmul: Float32Matmul
+    micro_batch: int | Literal["auto"]
+    activation_checkpointing: bool
+    compile: CompileMode
+    max_nonfinite_steps: int
+    threads: int | None
+    log_every_steps: int
+    checkpoint_every_steps: int
+    checkpoint_every_minutes: float | None
+    keep_checkpoints: int
+    ledger: LedgerKind
+    profile_steps: int | None
+    rank_timeout_sec: float
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of the run."""
+        return self.devices * self.num_nodes
+
+    def __post_init__(self) -> None:
+        """Refuse a micro-batch that is none, or a search where running out of memory ends the process.
+
+        Raises:
+            ConfigError: `micro_batch` is below 1, or auto where the run would compute on the CPU.
+        """
+        if self.micro_batch == "auto":
+            if resolve_accelerator(self) == "cpu":
+                raise ConfigError(
+                    where="trainer.micro_batch",
+                    came="auto on a CPU",
+                    expected="a number: a CPU does not say that memory is short, the system ends the process",
+                    todo="Set trainer.micro_batch=8 or so, or take a GPU.",
+                )
+        elif self.micro_batch < 1:
+            raise ConfigError(
+                where="trainer.micro_batch",
+                came=str(self.micro_batch),
+                expected="at least 1 video",
+                todo="Set trainer.micro_batch=8 or so.",
+            )
+        if self.profile_steps is not None and self.profile_steps < 1:
+            raise ConfigError(
+                where="trainer.profile_steps",
+                came=str(self.profile_steps),
+                expected="at least 1 step, or null",
+                todo="Set trainer.profile_steps=3 or so.",
+            )
+
+
+def resolve_accelerator(options: TrainerOptions) -> Literal["cpu", "gpu"]:
+    """Say where a run computes on this machine.
+
+    Raises:
+        ConfigError: More GPUs are asked for than there are.
+    """
+    available = torch.cuda.device_count()
+    if options.accelerator == "gpu" and available < options.devices:
+        raise ConfigError(
+            where="trainer.devices",
+            came=f"{options.devices} GPU(s) asked for, {available} visible",
+            expected="no more than are visible",
+            todo="Lower trainer.devices, set CUDA_VISIBLE_DEVICES, or take trainer=cpu.",
+        )
+    if options.accelerator == "auto":
+        return "gpu" if available >= options.devices else "cpu"
+    return options.accelerator
+
+
+@dataclass(frozen=True)
+class WandbOptions:
+    """Weights & Biases, beside the CSV file that every run writes.
+
+    Attributes:
+        mode: disabled, offline (no account or network needed; `wandb sync` later), or online.
+        project: Project that the run appears in.
+        name: Display name; null takes the run folder's.
+    """
+
+    mode: Literal["disabled", "offline", "online"]
+    project: str
+    name: str | None
+
+
+@dataclass(frozen=True)
+class MixOptions:
+    """Mixing of clips and labels (published: mixup 0.8, cutmix 1, label smoothing 0.1).
+
+    Attributes:
+        mixup_alpha: Beta parameter of mixup; 0 turns it off.
+        cutmix_alpha: Beta parameter of cutmix; 0 turns it off. With both on, each batch takes one, at even odds.
+        label_smoothing: Share of the label's mass spread over all classes, in [0, 1).
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    mixup_alpha: float
+    cutmix_alpha: float
+    label_smoothing: float
+
+    def __post_init__(self) -> None:
+        """Refuse what would switch mixing off without saying so, or leave nothing of a label."""
+        for name, value in (("mixup_alpha", self.mixup_alpha), ("cutmix_alpha", self.cutmix_alpha)):
+            if not (value >= 0 and math.isfinite(value)):
+                raise _out_of_range(name, value, "0, which switches it off, or a number above 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise _out_of_range("label_smoothing", self.label_smoothing, "a share from 0 to less than 1")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether clips are mixed at all."""
+        return self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+
+def _out_of_range(name: str, value: float, expected: str) -> ConfigError:
+    return ConfigError(
+        where=f"mix.{name}", came=str(value), expected=expected, todo=f"Correct mix.{name} (see configs/finetune.yaml)."
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """When the videos of `data.val_selection` are scored, and by which views; the last step always is.
+
+    Attributes:
+        every_epochs: Passes over the training videos between two validations, or
+        every_steps: optimizer steps between them; exactly one of the two.
+        num_clips: Clips of each video; one is from the middle, more are those of the test.
+        num_crops: Crops of each clip.
+
+    Raises:
+        ConfigError: A number below 1 or 0, or both intervals, or none.
+    """
+
+    every_epochs: float | None
+    every_steps: int | None
+    num_clips: int
+    num_crops: int
+
+    def __post_init__(self) -> None:
+        """Check what one field alone cannot show."""
+        given = [every for every in (self.every_epochs, self.every_steps) if every is not None]
+        if len(given) != 1 or given[0] <= 0:
+            raise ConfigError(
+                where="validation.every_epochs, validation.every_steps",
+                came=f"{self.every_epochs} and {self.every_steps}",
+                expected="exactly one of the two, above 0",
+                todo="Set the other one to null; data.val_selection=null turns validation off.",
+            )
+        if min(self.num_clips, self.num_crops) < 1:
+            raise ConfigError(
+                where="validation.num_clips, validation.num_crops",
+                came=f"{self.num_clips} and {self.num_crops}",
+                expected="at least one view of each video",
+                todo="Take 1 and 1, as published.",
+            )
+
+    def steps_between(self, num_videos: int, global_batch: int) -> Fraction:
+        """Give the optimizer steps from one validation to the next, exactly: an epoch may end within a step."""
+        if self.every_steps is not None:
+            return Fraction(self.every_steps)
+        assert self.every_epochs is not None
+        return Fraction(self.every_epochs) * num_videos / global_batch
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """The labelled set of an online probe; one clip from the middle of each video.
+
+    Attributes:
+        path: Folder or URL of a labelled packed set; null for none.
+        selection: The videos to learn from, such as "split1/train".
+        val_selection: The videos to classify, such as "split1/test".
+        stride: Frames of the video from one frame of the clip to the next.
+        videos: The most to take of each selection, always the same ones.
+    """
+
+    path: str | Path | None
+    selection: str
+    val_selection: str
+    stride: int
+    videos: int
