@@ -98,14 +98,23 @@ def test_same_command_twice__the_second_is_refused_and_the_first_ends_as_if_alon
     command = ["pretrain", *recipe, f"run={run}", "resume=auto"]
     process = start(*command)
     wait_for(lambda: num_steps(run) >= 3)
-    os.kill(process, signal.SIGSTOP)  # it must not end before the second has looked
-    for second in (command, ["pretrain", f"run={run}"]):
-        assert videomae(*second) == 2
-        assert f"{run}, in use by process {process} on " in capsys.readouterr().err
-    os.kill(process, signal.SIGCONT)
+    os.kill(process, signal.SIGSTOP)  # it must not end before the second has looked, nor write meanwhile
+    try:
+        before = bytes_of(run)
+        for second in (command, ["pretrain", f"run={run}"]):
+            assert videomae(*second) == 2
+            assert f"{run}, in use by process {process} on " in capsys.readouterr().err
+        assert videomae(*command, "seed=7") == 2
+        assert bytes_of(run) == before
+    finally:
+        os.kill(process, signal.SIGCONT)
     assert end_of(process) == 0
     assert_same_run(run, straight, STEPS)
     assert not (run / LOCK).exists()
+
+
+def bytes_of(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_taken_over__a_run_ends_before_its_next_checkpoint(recipe: list[str], tmp_path: Path) -> None:
@@ -114,7 +123,7 @@ def test_taken_over__a_run_ends_before_its_next_checkpoint(recipe: list[str], tm
     longer = ["optim.steps=200", "trainer.checkpoint_every_steps=20"]
     process = start("pretrain", *recipe, *longer, f"run={run}", said=said)
     wait_for(lambda: num_steps(run) >= 3)
-    later = {"host": "n2", "process": 4711, "job": None, "since": "just now", "token": "another"}
+    later = {"host": "n2", "process": 4711, "job": None, "restarts": 0, "since": "just now", "token": "another"}
     (run / LOCK).write_text(json.dumps(later))
     assert end_of(process) == 1
     assert "process 4711 on n2 (since just now) has taken this run over" in said.read_text()

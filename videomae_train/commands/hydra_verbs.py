@@ -56,9 +56,7 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
         return
     if not any(argument.startswith("-") for argument in arguments):
         compose_config(verb, arguments)  # raises what Hydra's own command line would print less clearly
-    # A run that is gone on with by its folder alone keeps the .hydra folder of its own command.
-    alone = ["hydra.output_subdir=null"] if names_only_a_run(arguments) else []
-    run_composed(verb, [*arguments, *alone], _JOBS[verb])
+    run_composed(verb, arguments, _JOBS[verb])
 
 
 def _pretrain(mapping: DictConfig) -> None:
