@@ -190,7 +190,9 @@ def test_requeued_job__stops_waiting_on_a_signal(tmp_path: Path, monkeypatch: py
             pass
 
 
-def test_second_start_within_a_job__is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_start_within_a_job__is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     requeued_to(monkeypatch, 1)
     with forked(owned(tmp_path)):
         monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))

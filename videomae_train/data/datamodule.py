@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from videomae_train.data.datasets import (
@@ -15,7 +16,7 @@ from videomae_train.data.datasets import (
     PretrainDataset,
 )
 from videomae_train.data.device_crops import finish_crops
-from videomae_train.data.index import PackedDataset
+from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.joined import open_selection
 from videomae_train.data.loader import (
     BatchLoader,
@@ -35,6 +36,7 @@ from videomae_train.data.options import (
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.data.stand_ins import NOTHING
 from videomae_train.data.stream import TrainingStream
+from videomae_train.errors import ConfigError
 from videomae_train.types import LabeledBatch, PatchGrid, PretrainBatch
 
 
@@ -144,7 +146,8 @@ class FinetuneDataModule(pl.LightningDataModule):
         val_crops: Crops of each of them (published: 1).
 
     Raises:
-        ConfigError: The data set is not there, unlabelled, or options contradict each other.
+        ConfigError: The data set is not there, unlabelled, its training videos are of one class, or options
+            contradict each other.
         ShardError: The data set is not whole.
     """
 
@@ -180,6 +183,7 @@ class FinetuneDataModule(pl.LightningDataModule):
             options,
             passed_by=passed_by.read(self.selection) if passed_by else NOTHING,
         )
+        _refuse_one_class(self.selection, packed)
         self.options = options
         self.val_options = (
             None if options.val_selection is None else validation_options(options, val_clips, val_crops)
@@ -228,6 +232,22 @@ class FinetuneDataModule(pl.LightningDataModule):
             CheckpointError: It belongs to other data or another order.
         """
         self.stream.load_state_dict(state_dict)
+
+
+def _refuse_one_class(selection: Selection, packed: PackedDataset) -> None:
+    """Refuse training videos of one class, on which every classifier soon has a loss of 0."""
+    labels = np.unique(selection.labels)
+    if len(labels) > 1:
+        return
+    raise ConfigError(
+        where="data.selection",
+        came=f"{selection.name!r} of {packed.title}: {len(selection)} videos, all of class"
+        f" {packed.classes[int(labels[0])]!r}",
+        expected="videos of two classes at least, to tell them apart",
+        todo="Choose a selection with more of the set's classes."
+        if len(packed.classes) > 1
+        else "Pack a set of more classes, such as a folder with a folder for each.",
+    )
 
 
 _MIDDLE: dict[TrainingWindows, TestWindows] = {

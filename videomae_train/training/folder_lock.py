@@ -145,7 +145,11 @@ class FolderLock:
             if self._is_asked_to_stop():
                 break
             if now >= say_at:
-                limit = f"{patience_sec:.0f} s at most" if math.isfinite(patience_sec) else "as long as this job may run"
+                limit = (
+                    f"{patience_sec:.0f} s at most"
+                    if math.isfinite(patience_sec)
+                    else "as long as this job may run"
+                )
                 _say(f"{self._folder} is in use by {holder.name}; waiting for its end, {limit}.")
                 say_at = now + _SAY_SEC
             time.sleep(_TRY_SEC)
