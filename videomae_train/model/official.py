@@ -102,7 +102,7 @@ def _entry(loaded: object, entry: str | None, path: Path) -> dict[str, object]:
 
 
 def _with_statistics(averaged: dict[str, object], own: object) -> dict[str, object]:
-    """Add to averaged weights what is not averaged: a batch norm's statistics, which the run's weights folder has too."""
+    """Add what is not averaged: a batch norm's statistics, those of the last step, as in the run's weights folder."""
     names = {_unwrapped(name) for name in averaged}
     others = cast("Mapping[str, object]", own).items()
     return {**averaged, **{name: value for name, value in others if _unwrapped(name) not in names}}
