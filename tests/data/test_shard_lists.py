@@ -33,6 +33,11 @@ def test_find__patterns_and_lists(tmp_path: Path) -> None:
 def test_find__says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no \.tar file in it"):
         find_shards(str(tmp_path), FILES)
+    with pytest.raises(ConfigError, match="no such folder"):
+        find_shards(str(tmp_path / "nowhere"), FILES)
+    (tmp_path / "shards.zip").touch()
+    with pytest.raises(ConfigError, match="a file; expected a folder or URL"):
+        find_shards(str(tmp_path / "shards.zip"), FILES)
     with pytest.raises(ConfigError, match="No such file"):
         find_shards(str(tmp_path / "list.txt"), FILES)
     with pytest.raises(ConfigError, match="listed twice"):

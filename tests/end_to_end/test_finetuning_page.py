@@ -1,21 +1,19 @@
 """docs/finetuning.md: its blocks run as they stand, on small look-alikes of UCF101, HMDB51 and a folder of videos.
 
-A shell runs each block with stand-ins for the commands, which note how they were called; the calls are then made here,
-with few steps. Unpacking is what the look-alikes spare.
+The calls of each block are made here, with few steps. Unpacking is what the look-alikes spare.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import videomae
+from page_commands import calls_of
 
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.synthetic import generate_motion_videos
@@ -83,24 +81,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def calls_of(block: str, data: Path, weights: Path, folder: Path) -> list[list[str]]:
-    """Run a block in a shell whose commands only note their names and arguments."""
-    stand_ins = folder / "bin"
-    stand_ins.mkdir()
-    noted = folder / "noted"
-    for name in ("videomae", "unrar", "unzip"):
-        (stand_ins / name).write_text(
-            '#!/bin/sh\nprintf "%s\\0" "${0##*/}" "$@" >> "$NOTED"; echo >> "$NOTED"\n'
-        )
-        (stand_ins / name).chmod(0o755)
-    variables = {"DATA": str(data), "WEIGHTS": str(weights), "MACHINE": "trainer=cpu", "NOTED": str(noted)}
-    path = f"{stand_ins}:{os.environ['PATH']}"
-    subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block], check=True, env={**os.environ, **variables, "PATH": path}
-    )
-    return [line.split("\0")[:-1] for line in noted.read_text().splitlines()]
-
-
 def test_page__has_the_three_ways() -> None:
     assert [title for title, _ in BLOCKS] == ["UCF101", "HMDB51", "Your own videos"]
 
@@ -112,7 +92,12 @@ def test_blocks__run_as_they_stand(
     title: str, downloads: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(downloads)
-    for program, *arguments in calls_of(dict(BLOCKS)[title], downloads, weights, tmp_path):
+    for program, *arguments in calls_of(
+        dict(BLOCKS)[title],
+        tmp_path,
+        ("videomae", "unrar", "unzip"),
+        {"DATA": str(downloads), "WEIGHTS": str(weights), "MACHINE": "trainer=cpu"},
+    ):
         if program == "videomae":
             assert videomae(*arguments, *QUICKLY.get(arguments[0], [])) == 0, arguments
     if title != "Your own videos":

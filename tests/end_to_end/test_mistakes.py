@@ -113,10 +113,33 @@ def test_finetune__a_checkpoint_of_another_size(
     assert "48" in message()
 
 
+@pytest.mark.parametrize("is_all_there_is", [False, True])
+def test_finetune__videos_of_one_class(
+    is_all_there_is: bool, motion_videos: Path, tmp_path: Path, message
+) -> None:
+    rows = [
+        f"{file},{file.parent.name},{'train' if file.parent.name == 'move_left' else 'test'}"
+        for file in motion_videos.parent.rglob("*.mp4")
+        if file.parent.name == "move_left" or not is_all_there_is
+    ]
+    (tmp_path / "videos.csv").write_text("\n".join(["path,label,split", *rows]))
+    assert videomae("pack", tmp_path / "videos.csv", tmp_path / "set") == 0
+    data = [f"data.path={tmp_path / 'set'}", "data.selection=split/train", "data.val_selection=null"]
+    assert videomae("finetune", "model=tiny", *QUICK, *data, f"run={tmp_path / 'run'}") == 2
+    said = message()
+    assert f"data.selection: 'split/train' of {tmp_path / 'set'}: 8 videos, all of class 'move_left'" in said
+    assert ("Pack a set of more classes" if is_all_there_is else "Choose a selection with more") in said
+
+
+def test_index__a_missing_folder(tmp_path: Path, message) -> None:
+    assert videomae("index", tmp_path / "nowhere") == 2
+    assert f"{tmp_path / 'nowhere'}: no such folder" in message()
+
+
 def test_finetune__weights_that_are_not_there(packed_motions: Path, tmp_path: Path, message) -> None:
     arguments = [*QUICK, f"data.path={packed_motions}", f"run={tmp_path / 'run'}"]
     assert videomae("finetune", f"weights={tmp_path / 'nowhere'}", *arguments) == 1
-    assert "nowhere" in message()
+    assert f"{tmp_path / 'nowhere'}: no such file or folder" in message()
 
 
 def test_finetune__a_selection_that_does_not_exist(

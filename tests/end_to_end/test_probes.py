@@ -104,6 +104,23 @@ def test_probe__that_was_killed_ends_as_the_one_left_alone(
     assert_same_run(tmp_path, probes[kind], 8)
 
 
+def test_averaged_weights__of_a_checkpoint_bring_batch_norms_statistics(
+    weights: Path, packed_motions: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    given = [f"weights={weights}", f"data.path={packed_motions}", *SPLIT, *TRAINED, "optim.ema_decay=0.5"]
+    assert videomae("probe", "probe=linear", *given, f"run={run}") == 0
+    checkpoint = run / "checkpoints" / "step-00000008.ckpt"
+    for name, entry in (("own", []), ("average", ["--entry", "averaged_weights"])):
+        assert videomae("convert", checkpoint, tmp_path / name, *entry) == 0
+    left, average, own = (
+        (folder / "model.safetensors").read_bytes()
+        for folder in (run / "weights", tmp_path / "average", tmp_path / "own")
+    )
+    assert average == left, "what the run leaves behind"
+    assert own != left
+
+
 def test_frozen_prefix__with_layer_decay_average_and_drop_path(
     weights: Path, packed_motions: Path, tmp_path: Path
 ) -> None:

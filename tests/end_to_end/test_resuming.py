@@ -98,14 +98,23 @@ def test_same_command_twice__the_second_is_refused_and_the_first_ends_as_if_alon
     command = ["pretrain", *recipe, f"run={run}", "resume=auto"]
     process = start(*command)
     wait_for(lambda: num_steps(run) >= 3)
-    os.kill(process, signal.SIGSTOP)  # it must not end before the second has looked
-    for second in (command, ["pretrain", f"run={run}"]):
-        assert videomae(*second) == 2
-        assert f"{run}, in use by process {process} on " in capsys.readouterr().err
-    os.kill(process, signal.SIGCONT)
+    os.kill(process, signal.SIGSTOP)  # it must not end before the second has looked, nor write meanwhile
+    try:
+        before = bytes_of(run)
+        for second in (command, ["pretrain", f"run={run}"]):
+            assert videomae(*second) == 2
+            assert f"{run}, in use by process {process} on " in capsys.readouterr().err
+        assert videomae(*command, "seed=7") == 2
+        assert bytes_of(run) == before
+    finally:
+        os.kill(process, signal.SIGCONT)
     assert end_of(process) == 0
     assert_same_run(run, straight, STEPS)
     assert not (run / LOCK).exists()
+
+
+def bytes_of(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_taken_over__a_run_ends_before_its_next_checkpoint(recipe: list[str], tmp_path: Path) -> None:
@@ -114,7 +123,14 @@ def test_taken_over__a_run_ends_before_its_next_checkpoint(recipe: list[str], tm
     longer = ["optim.steps=200", "trainer.checkpoint_every_steps=20"]
     process = start("pretrain", *recipe, *longer, f"run={run}", said=said)
     wait_for(lambda: num_steps(run) >= 3)
-    later = {"host": "n2", "process": 4711, "job": None, "since": "just now", "token": "another"}
+    later = {
+        "host": "n2",
+        "process": 4711,
+        "job": None,
+        "restarts": 0,
+        "since": "just now",
+        "token": "another",
+    }
     (run / LOCK).write_text(json.dumps(later))
     assert end_of(process) == 1
     assert "process 4711 on n2 (since just now) has taken this run over" in said.read_text()
@@ -169,6 +185,38 @@ def test_killed_before_the_weights__a_resume_writes_them(straight: Path, tmp_pat
     (run / "run.json").unlink()
     assert videomae("pretrain", f"run={run}") == 0
     assert_same_run(run, straight, STEPS)
+
+
+@pytest.mark.slow
+def test_wandb__knows_a_killed_and_resumed_run_as_one(recipe: list[str], tmp_path: Path) -> None:
+    run, told = tmp_path / "run", tmp_path / "told"
+
+    def note_calls() -> None:
+        import wandb
+
+        original = wandb.init
+
+        def noting(**arguments: object) -> object:
+            with told.open("a") as file:
+                file.write(json.dumps({name: arguments.get(name) for name in ("id", "resume")}) + "\n")
+            return original(**arguments)
+
+        wandb.init = noting
+
+    command = ["pretrain", *recipe, "logger=offline", f"run={run}", "resume=auto"]
+    process = start(*command, before=note_calls)
+    wait_for(lambda: num_steps(run) >= 3)
+    os.kill(process, signal.SIGKILL)
+    assert end_of(process) == -signal.SIGKILL
+    assert end_of(start(*command, before=note_calls)) == 0
+    name = (run / "wandb_run_id.txt").read_text().strip()
+    calls = [json.loads(line) for line in told.read_text().splitlines()]
+    assert calls == [{"id": name, "resume": "allow"}] * 2
+    records = sorted(run.glob("wandb/offline-run-*"))
+    assert len(records) == 2
+    for record in records:
+        assert record.name.endswith(f"-{name}")
+        assert (record / f"run-{name}.wandb").is_file()
 
 
 def test_full_disk__is_an_error_and_the_run_goes_on_later(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -221,3 +223,17 @@ def test_sharded_pickles__are_read_whole(square: VideoMAEConfig, tmp_path: Path)
     (tmp_path / "w" / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     again = VideoMAEModel.from_pretrained(tmp_path / "w").state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "./gone", "../gone", "runs/gone", "gone"])
+@pytest.mark.parametrize("read", [open_source, read_config, VideoMAEImageProcessor.from_pretrained])
+def test_path_to_nothing__is_not_asked_of_the_hub(
+    source: str, read: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("it asks the hub"))
+    with pytest.raises(CheckpointError, match=f"^{re.escape(source)}: no such file or folder"):
+        read(source)

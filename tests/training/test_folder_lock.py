@@ -148,6 +148,60 @@ def test_owner_elsewhere__is_waited_for(
     assert f"in use by process {process} on n2" in capsys.readouterr().err
 
 
+def requeued_to(monkeypatch: pytest.MonkeyPatch, restarts: int) -> None:
+    """Let this process be of job 4711's so many-th start anew; all its waiting is quick."""
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+    monkeypatch.setattr(folder_lock, "_TRY_SEC", 0.01)
+
+
+@pytest.mark.parametrize("host", [None, "n2"])
+def test_requeued_job__waits_for_its_earlier_start_past_all_patience(
+    host: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requeued_to(monkeypatch, 1)
+    with forked(owned(tmp_path, host)) as process:
+        requeued_to(monkeypatch, 2)
+        tries, original = 0, time.sleep
+
+        def dies_at_last(seconds: float) -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 20:
+                kill(process)
+            original(seconds)
+
+        monkeypatch.setattr(time, "sleep", dies_at_last)
+        with FolderLock(tmp_path, patience_sec=0.0):
+            assert tries == 20
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1, "once, and again every ten minutes"
+    assert f"in use by process {process} on " in said[0]
+    assert "as long as this job may run" in said[0]
+
+
+def test_requeued_job__stops_waiting_on_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requeued_to(monkeypatch, 1)
+    with forked(owned(tmp_path)) as process:
+        requeued_to(monkeypatch, 2)
+        answers = iter([False, False, True])
+        lock = FolderLock(tmp_path, is_asked_to_stop=lambda: next(answers))
+        with pytest.raises(ConfigError, match=f"in use by process {process} on "), lock:
+            pass
+
+
+def test_second_start_within_a_job__is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requeued_to(monkeypatch, 1)
+    with forked(owned(tmp_path)):
+        monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+        refusal(tmp_path)
+        monkeypatch.setenv("SLURM_JOB_ID", "4712")
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+        refusal(tmp_path)
+
+
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(file: int, operation: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from omegaconf import DictConfig
 
-from videomae_train.config.loader import compose_config, names_only_a_run, run_composed
+from videomae_train.config.loader import compose_config, run_composed
 from videomae_train.config.places import quote_places
 from videomae_train.config.sweep import asks_for_sweep
 
@@ -29,9 +29,7 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
         return
     if not any(argument.startswith("-") for argument in arguments):
         compose_config(verb, arguments)  # raises what Hydra's own command line would print less clearly
-    # A run that is gone on with by its folder alone keeps the .hydra folder of its own command.
-    alone = ["hydra.output_subdir=null"] if names_only_a_run(arguments) else []
-    run_composed(verb, [*arguments, *alone], _JOBS[verb])
+    run_composed(verb, arguments, _JOBS[verb])
 
 
 def _pretrain(mapping: DictConfig) -> None:

@@ -44,7 +44,7 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
         ConfigError: The request was wrong.
         VideoMAETrainError: The run failed.
     """
-    with StopRequest() as stop, _claimed(config, "pretrain") as lock:
+    with StopRequest() as stop, _claimed(config, "pretrain", stop) as lock:
         data = build.pretrain_data(config)
         plan = step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
@@ -78,7 +78,7 @@ def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finet
         CheckpointError: The weights do not fit.
         VideoMAETrainError: The run failed.
     """
-    with StopRequest() as stop, _claimed(config, verb) as lock:
+    with StopRequest() as stop, _claimed(config, verb, stop) as lock:
         data = build.finetune_data(config)
         plan = step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
@@ -99,12 +99,12 @@ def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finet
 
 
 @contextmanager
-def _claimed(config: TrainingConfig, verb: str) -> Generator[FolderLock]:
+def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[FolderLock]:
     """Take a run's folder, a new one or the same one again on request and with the same recipe, and keep others out."""
     record = _record_to_go_on_with(config)
     if record is not None:
         check_unchanged(config, verb, record)
-    lock = FolderLock(config.run)
+    lock = FolderLock(config.run, is_asked_to_stop=lambda: stop.number != 0)
     if global_rank() != 0:
         yield lock  # rank 0 takes it for all
         return

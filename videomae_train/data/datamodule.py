@@ -137,7 +137,8 @@ class FinetuneDataModule(pl.LightningDataModule):
         val_crops: Crops of each of them (published: 1).
 
     Raises:
-        ConfigError: The data set is not there, unlabelled, or options contradict each other.
+        ConfigError: The data set is not there, unlabelled, its training videos are of one class, or options
+            contradict each other.
         ShardError: The data set is not whole.
     """
 

@@ -54,6 +54,8 @@ def find_shards(source: str, files: RemoteFiles) -> ShardList:
     if folder.is_remote:
         names = files.find(folder, _TAR)
     else:
+        if not folder.path.is_dir():
+            raise _no_shards(source, "a file" if folder.path.exists() else "no such folder")
         names = sorted(path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*" + _TAR))
     if not names:
         raise _no_shards(source, "no .tar file in it")

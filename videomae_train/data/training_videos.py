@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from videomae_train.data.datasets import check_pace
 from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.joined import open_selection
 from videomae_train.data.options import FinetuneDataOptions, LoaderOptions, PretrainDataOptions
 from videomae_train.data.stream import TrainingStream
+from videomae_train.errors import ConfigError
 
 
 class PretrainVideos(NamedTuple):
@@ -61,7 +64,8 @@ def open_finetune_videos(
     """Open the videos of a fine-tuning; arguments as for `open_pretrain_videos`.
 
     Raises:
-        ConfigError: The data set is not there, unlabelled, or options do not fit it or each other.
+        ConfigError: The data set is not there, unlabelled, its training videos are of one class, or options do not fit
+            it or each other.
         ShardError: The data set is not whole.
     """
     packed = PackedDataset.open(options.path, loader.storage)
@@ -76,4 +80,21 @@ def open_finetune_videos(
     )
     selection.check_labelled()
     check_pace(selection, options)
+    _refuse_one_class(selection, packed)
     return FinetuneVideos(selection, stream, val_selection, packed.classes)
+
+
+def _refuse_one_class(selection: Selection, packed: PackedDataset) -> None:
+    """Refuse training videos of one class, on which every classifier soon has a loss of 0."""
+    labels = np.unique(selection.labels)
+    if len(labels) > 1:
+        return
+    raise ConfigError(
+        where="data.selection",
+        came=f"{selection.name!r} of {packed.title}: {len(selection)} videos, all of class"
+        f" {packed.classes[int(labels[0])]!r}",
+        expected="videos of two classes at least, to tell them apart",
+        todo="Choose a selection with more of the set's classes."
+        if len(packed.classes) > 1
+        else "Pack a set of more classes, such as a folder with a folder for each.",
+    )

@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as tv
 from videomae_train.errors import CheckpointError, ConfigError
 from videomae_train.model.folder_files import PROCESSOR
 from videomae_train.model.saving import processor_to_json
-from videomae_train.model.sources import fetch_from_hub, read_config
+from videomae_train.model.sources import folder_of, read_config
 
 Frame = Image | NDArray[Any] | Tensor
 Video = Sequence[Frame] | NDArray[Any] | Tensor
@@ -110,7 +110,7 @@ class VideoMAEImageProcessor:
         """
         if Path(source).is_file():
             return cls(**_own_values(processor_to_json(read_config(source))))
-        folder = Path(source) if Path(source).is_dir() else fetch_from_hub(str(source))
+        folder = folder_of(source)
         if not (folder / PROCESSOR).is_file():
             folder = folder / "weights"
         try:

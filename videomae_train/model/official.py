@@ -17,6 +17,7 @@ from videomae_train.model.inference import infer_config
 from videomae_train.model.pickles import load_pickle
 
 ENTRIES = ("model", "module", "state_dict")
+_AVERAGED, _OWN = "averaged_weights", "state_dict"  # as a run's checkpoint has them
 _WRAPPERS = ("_orig_mod.", "module.", "backbone.", "model.")
 
 
@@ -90,13 +91,21 @@ def _entry(loaded: object, entry: str | None, path: Path) -> dict[str, object]:
     key = entry or next((key for key in ENTRIES if isinstance(contents.get(key), Mapping)), None)
     chosen = contents if key is None else contents.get(key)
     if isinstance(chosen, Mapping) and any(isinstance(value, Tensor) for value in chosen.values()):
-        return dict(cast("Mapping[str, object]", chosen))
+        tensors = dict(cast("Mapping[str, object]", chosen))
+        return _with_statistics(tensors, contents[_OWN]) if key == _AVERAGED and _OWN in contents else tensors
     raise CheckpointError(
         where=str(path),
         came=f"no tensors under {key or 'the top level'}; keys {sorted(map(str, contents))[:8]}",
         expected="named tensors, at the top or under 'model', 'module' or another entry",
         todo="Name the right entry, such as model_ema.",
     )
+
+
+def _with_statistics(averaged: dict[str, object], own: object) -> dict[str, object]:
+    """Add what is not averaged: a batch norm's statistics, those of the last step, as in the run's weights folder."""
+    names = {_unwrapped(name) for name in averaged}
+    others = cast("Mapping[str, object]", own).items()
+    return {**averaged, **{name: value for name, value in others if _unwrapped(name) not in names}}
 
 
 def _unwrapped(name: str) -> str:

@@ -72,15 +72,33 @@ def open_source(
     path = Path(source)
     if path.is_file():
         return _open_file(path, config=config, entry=entry, trust_pickle=trust_pickle)
-    if not path.is_dir() and not _HUB_ID.fullmatch(str(source)):
+    return _open_folder(folder_of(source), config=config, trust_pickle=trust_pickle)
+
+
+def folder_of(source: str | Path) -> Path:
+    """Find the folder that a source names, fetching it where it is a hub id.
+
+    Raises:
+        CheckpointError: Nothing is there, or the hub does not give it.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if not _is_hub_id(source):
         raise CheckpointError(
             where=str(source),
-            came="nothing there",
+            came="no such file or folder",
             expected="a weights folder, a run's folder, an official .pth file, a .ckpt file or a hub id (owner/name)",
             todo="Check the path.",
         )
-    folder = path if path.is_dir() else fetch_from_hub(str(source))
-    return _open_folder(folder, config=config, trust_pickle=trust_pickle)
+    return fetch_from_hub(str(source))
+
+
+def _is_hub_id(source: str | Path) -> bool:
+    """Tell a hub id from a path to nothing, which has its form in ./name, ../name and in a folder that is there."""
+    owner = str(source).partition("/")[0]
+    return (
+        _HUB_ID.fullmatch(str(source)) is not None and owner not in (".", "..") and not Path(owner).is_dir()
+    )
 
 
 def _open_file(

@@ -12,17 +12,19 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.training.heartbeats import host_name
-from videomae_train.training.requeue import slurm_job
+from videomae_train.training.requeue import slurm_job, slurm_restarts
 
 LOCK = "in_use.json"
 _IS_HELD = (errno.EACCES, errno.EAGAIN)
@@ -30,6 +32,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 # Past a lease, and what a job that was just told to end still needs.
 _PATIENCE_SEC = 120.0
 _TRY_SEC = 2.0
+_SAY_SEC = 600.0
 _MOST_BYTES = 4096
 
 
@@ -41,6 +44,7 @@ class Owner:
         host: The machine's own name.
         process: The process id there.
         job: The Slurm job's number; None outside of Slurm.
+        restarts: How often Slurm had started that job anew by then.
         since: Local time when it took the folder.
         token: Tells it from any other process, on any machine.
     """
@@ -48,6 +52,7 @@ class Owner:
     host: str
     process: int
     job: str | None
+    restarts: int
     since: str
     token: str
 
@@ -64,25 +69,36 @@ class FolderLock:
     Args:
         folder: The run's; made if it is not there.
         patience_sec: How long to wait for an owner on another machine, which may have died there or be about to end.
+        is_asked_to_stop: Whether a signal came, which ends all waiting.
     """
 
-    def __init__(self, folder: Path, patience_sec: float = _PATIENCE_SEC) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        patience_sec: float = _PATIENCE_SEC,
+        is_asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._folder, self._path, self._patience_sec = folder, folder / LOCK, patience_sec
+        self._is_asked_to_stop = is_asked_to_stop
         # A POSIX lock, which forked loader workers do not inherit: they may outlive a killed owner by seconds. It is
         # lost when this process closes the file, by whatever descriptor: nothing else here may open it.
         self._file: int | None = None
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        self._own = Owner(host_name(), os.getpid(), slurm_job(), now, secrets.token_hex(8))
+        restarts = slurm_restarts()
+        self._own = Owner(host_name(), os.getpid(), slurm_job(), restarts, now, secrets.token_hex(8))
 
     def __enter__(self) -> FolderLock:
-        """Take the folder.
+        """Take the folder, waiting for those to let go of it whose end is near.
+
+        An owner from before this job was requeued is waited for as long as the job may run: Slurm counts it as ended,
+        and nobody asked for two runs. Any other may be somebody's mistake, which should not keep nodes for long.
 
         Raises:
             ConfigError: Another process has it.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         holder = self._try_to_take()
-        if holder is not None and holder.host not in ("", self._own.host):
+        if holder is not None:
             holder = self._wait_for_end_of(holder)
         if holder is not None:
             raise ConfigError(
@@ -122,19 +138,33 @@ class FolderLock:
             )
 
     def _wait_for_end_of(self, holder: Owner) -> Owner | None:
-        """Try again for a while; where somebody has it still, say who."""
-        print(
-            f"{self._folder} is in use by {holder.name}; waiting for its end, {self._patience_sec:.0f} s at most.",
-            file=sys.stderr,
-        )
-        give_up_at = time.monotonic() + self._patience_sec
-        while time.monotonic() < give_up_at:
+        """Try again for as long as that owner is worth; where somebody has it still, say who."""
+        began = time.monotonic()
+        say_at = began
+        while (now := time.monotonic()) - began < (patience_sec := self._patience_with(holder)):
+            if self._is_asked_to_stop():
+                break
+            if now >= say_at:
+                limit = (
+                    f"{patience_sec:.0f} s at most"
+                    if math.isfinite(patience_sec)
+                    else "as long as this job may run"
+                )
+                _say(f"{self._folder} is in use by {holder.name}; waiting for its end, {limit}.")
+                say_at = now + _SAY_SEC
             time.sleep(_TRY_SEC)
             still = self._try_to_take()
             if still is None:
                 return None
             holder = still
         return holder
+
+    def _patience_with(self, holder: Owner) -> float:
+        """Say for how many seconds in all an owner is waited for."""
+        own = self._own
+        if own.job is not None and holder.job == own.job and holder.restarts < own.restarts:
+            return math.inf
+        return 0.0 if holder.host in ("", own.host) else self._patience_sec
 
     def _try_to_take(self) -> Owner | None:
         """Take the lock; where somebody has it, say who."""
@@ -149,10 +179,9 @@ class FolderLock:
             if error.errno not in _NO_LOCKS:
                 os.close(file)
                 raise
-            print(
+            _say(
                 f"{self._path}: this file system has no locks ({error.strerror}); of two runs in one folder the earlier"
-                " ends at its next checkpoint.",
-                file=sys.stderr,
+                " ends at its next checkpoint."
             )
         if not self._is_current(file):  # its owner removed it between our two calls
             os.close(file)
@@ -191,4 +220,8 @@ def _read_owner(file: int) -> Owner:
     try:
         return Owner(**json.loads(os.pread(file, _MOST_BYTES, 0)))
     except (ValueError, TypeError):
-        return Owner("", 0, None, "just now", "")
+        return Owner("", 0, None, 0, "just now", "")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -59,3 +59,8 @@ def slurm_job() -> str | None:
     if array is not None and task is not None:
         return f"{array}_{task}"
     return os.environ.get("SLURM_JOB_ID")
+
+
+def slurm_restarts() -> int:
+    """Return how often Slurm has started this process's job anew; 0 the first time, and outside of Slurm."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
