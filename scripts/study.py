@@ -55,7 +55,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     parser.add_argument("--summary", action="store_true", help="run nothing; sum up all that is in --out")
     parser.add_argument("overrides", nargs="*", help="of the sweep, such as sweep.at_once=2 launcher=slurm")
-    asked = parser.parse_args(words)
+    asked = parser.parse_intermixed_args(words)
     if asked.only == CLIPS and asked.data is None:
         parser.error("--only clips wants --data, the clips")
     return asked
