@@ -1,127 +1,119 @@
 """Which mask, and is pretraining worth it: the sweep `study` on real clips and on generated motions, and what it shows.
 
 python scripts/study.py --data $DATA --budget fair --out runs/study
+python scripts/study.py --summary --out runs/study
 
 On each set it runs `videomae pretrain sweep=study`, writes the report page, and says in study.md, in words, what the
-intervals decide and what they leave open. Killed and started again it runs only what is missing.
+intervals decide and what they leave open. Killed and started again it runs only what is missing. The summary is of all
+budgets and sets that were run into one folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import signal
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 
+from videomae_train.benchmarks.study import BUDGETS, STUDY, changes_of, read_result
+from videomae_train.benchmarks.study_words import write_summary, write_verdict
 from videomae_train.commands.demo import make_motion_set
-from videomae_train.evaluation.seeds import seed_interval
+from videomae_train.data.layout import write_json
+from videomae_train.errors import VideoMAETrainError
 
-SCRATCH = "from scratch"
-ASKED = "tube 0.9"  # the published best, chosen before looking: what is compared with everything else
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much is spent.
-
-    Attributes:
-        pretrain_steps: Of each pretraining, 16 videos x 2 views each.
-        finetune_steps: Of each classifier, pretrained or not.
-        seeds: As the command line has them.
-        per_class: Labelled videos of each class; null for all.
-        motions: How many videos are generated.
-    """
-
-    pretrain_steps: int
-    finetune_steps: int
-    seeds: str
-    per_class: str
-    motions: int
-
-
-BUDGETS = {
-    "smoke": Budget(4, 4, "0", "null", 48),
-    "small": Budget(500, 100, "0,1,2", "null,2", 480),
-    "fair": Budget(2500, 300, "0,1,2", "null,2", 480),
-    "long": Budget(10000, 300, "0,1,2", "null,2", 1920),
-}
-
-Scores = Mapping[str, Mapping[str, float]]  # what was trained -> seed -> top-1
+MOTIONS, CLIPS = "motions", "clips"
+MOST_WORKERS = 8
 
 
 def main() -> None:
-    """Run the study as the command line says."""
+    """Run the study, or sum it up, as the command line says."""
+    asked = parse(sys.argv[1:])
+    if asked.summary:
+        print(write_summary(asked.out).read_text())
+        return
+    out = asked.out / asked.budget
+    failed = False
+    for name, (packed, split) in sets(asked, out).items():
+        failed |= study(name, packed, split, out / name, asked.budget, asked.overrides)
+    sys.exit(int(failed))
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, help="packed set with split1, or a folder of videos")
     parser.add_argument("--splits", type=Path, help="lists of that folder's splits")
     parser.add_argument("--budget", choices=BUDGETS, default="smoke")
+    parser.add_argument("--only", choices=(MOTIONS, CLIPS), help="one of the two sets; the other another day")
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
+    parser.add_argument("--summary", action="store_true", help="run nothing; sum up all that is in --out")
     parser.add_argument("overrides", nargs="*", help="of the sweep, such as sweep.at_once=2 launcher=slurm")
-    asked = parser.parse_args()
-    out = asked.out / asked.budget
-    failed = False
-    for name, (packed, split) in sets(asked.data, asked.splits, out, BUDGETS[asked.budget]).items():
-        failed |= study(name, packed, split, out / name, asked.budget, asked.overrides)
-    sys.exit(int(failed))
+    asked = parser.parse_intermixed_args(words)
+    if asked.only == CLIPS and asked.data is None:
+        parser.error("--only clips wants --data, the clips")
+    return asked
 
 
-def sets(data: Path | None, splits: Path | None, out: Path, budget: Budget) -> dict[str, tuple[Path, str]]:
-    """Make or find the packed sets: name -> folder and split."""
-    motions = out / "data-motions"
-    if not (motions / "shards" / "dataset.json").exists():
-        make_motion_set(motions, budget.motions, 0, Console(file=sys.stderr))
-    found = {"motions": (motions / "shards", "split")}
-    if data is None:
-        return found
+def sets(asked: argparse.Namespace, out: Path) -> dict[str, tuple[Path, str]]:
+    """Make or find the packed sets that are asked for: name -> folder and split."""
+    found: dict[str, tuple[Path, str]] = {}
+    if asked.data is not None and asked.only != MOTIONS:
+        found[CLIPS] = (packed_clips(asked.data, asked.splits, out / "data-clips"), "split1")
+    if asked.only != CLIPS:
+        motions = out / "data-motions"
+        if not (motions / "shards" / "dataset.json").exists():
+            make_motion_set(motions, BUDGETS[asked.budget].motions, 0, Console(file=sys.stderr))
+        found[MOTIONS] = (motions / "shards", "split")
+    return found
+
+
+def packed_clips(data: Path, splits: Path | None, packed: Path) -> Path:
+    """Take a packed set as it is, and pack a folder of videos once."""
     if (data / "dataset.json").exists():
-        return {"clips": (data, "split1"), **found}
-    packed = out / "data-clips"
+        return data
     if not (packed / "dataset.json").exists():
-        videomae("pack", data, packed, *(["--splits", splits] if splits else []))
-    return {"clips": (packed, "split1"), **found}
+        code = videomae("pack", data, packed, *(["--splits", splits] if splits else []))
+        if not (packed / "dataset.json").exists():
+            sys.exit(code or 1)
+    return packed
 
 
-def study(name: str, packed: Path, split: str, sweep: Path, budget_name: str, overrides: list[str]) -> bool:
+def study(name: str, packed: Path, split: str, sweep: Path, budget: str, overrides: Sequence[str]) -> bool:
     """Run the sweep on one set and write what came of it; say whether a point failed."""
+    code = videomae("pretrain", *sweep_words(name, packed, split, sweep, budget), *overrides)
+    if code not in (0, 1):  # refused, or stopped by a signal: there is nothing new to tell
+        sys.exit(code)
+    write_json(sweep / STUDY, {"set": name, "budget": budget, "changes": changes_of(overrides)})
+    result = read_result(sweep)
+    print(write_verdict(sweep, result), f"In words: {sweep / 'study.md'}", sep="\n")
+    title = f"Study on {name}, budget {budget}: pretraining against from scratch is {result.verdict}"
+    videomae("report", sweep, "--out", sweep.with_suffix(".html"), "--title", title)
+    return code != 0
+
+
+def sweep_words(name: str, packed: Path, split: str, sweep: Path, budget_name: str) -> list[str]:
+    """Give the command line of one set's sweep, without what the user adds."""
     budget = BUDGETS[budget_name]
-    later = [f"{stage}.loader.num_workers=1" for stage in ("finetune", "evaluate")]
-    code = videomae(
-        *(
-            "pretrain",
-            "-m",
-            "sweep=study",
-            f"run={sweep}",
-            f"data.path={packed}",
-            "loader.num_workers=1",
-            *later,
-        ),
+    return [
+        *("-m", "sweep=study", f"run={sweep}", f"data.path={packed}", f"loader.num_workers={workers()}"),
         *(f"data.selection={split}/train", f"finetune.data.selection={split}/train"),
         *(f"evaluate.data.selection={split}/test", f"seed={budget.seeds}"),
         *(f"finetune.data.per_class={budget.per_class}", *steps("", budget.pretrain_steps)),
-        *(*steps("finetune.", budget.finetune_steps), *direction(name), *overrides),
-    )
-    if code not in (0, 1):  # refused, or stopped by a signal: there is nothing new to tell
-        sys.exit(code)
-    scores = read_scores(sweep, {"seed": budget.seeds, "finetune.data.per_class": budget.per_class})
-    lines = [line for labels, found in scores.items() for line in compared(labels, found)]
-    answers = [line for line in lines if SCRATCH in line]
-    verdict = "inconclusive" if not answers or any("inconclusive" in line for line in answers) else "decided"
-    text = words(name, budget_name, scores, lines, floor(sweep), verdict)
-    (sweep / "study.md").write_text(text)
-    print(text)
-    videomae("report", sweep, "--out", sweep.with_suffix(".html"), "--title",
-             f"Study on {name}, budget {budget_name}: pretraining against from scratch is {verdict}")  # fmt: skip
-    return code != 0
+        *(*steps("finetune.", budget.finetune_steps), *direction(name)),
+    ]
+
+
+def workers() -> int:
+    """Leave half of the processors to the model; with a GPU beside many of them, decoding has several."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_WORKERS, max(1, cores // 2))
 
 
 def steps(prefix: str, count: int) -> list[str]:
@@ -131,82 +123,25 @@ def steps(prefix: str, count: int) -> list[str]:
 
 def direction(name: str) -> list[str]:
     """Leave left and right apart where they are classes; the generated videos are short, too."""
-    return ["finetune.data.flip=false", "data.stride=2"] if name == "motions" else []
-
-
-def read_scores(sweep: Path, common: Mapping[str, str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Read labels of each class -> what was trained -> seed -> top-1; points do not name what they have in common."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    points: dict[str, dict[str, Any]] = json.loads((sweep / "sweep.json").read_text())["points"]
-    for point in points.values():
-        values = {**common, **dict(override.split("=", 1) for override in point["overrides"])}
-        mask = f"{values['masking']} {values['masking.ratio']}" if "masking" in values else SCRATCH
-        if point["score"] is not None:
-            labels = found.setdefault(values["finetune.data.per_class"], {})
-            labels.setdefault(mask, {})[values["seed"]] = point["score"]["top1"]
-    return found
-
-
-def compared(labels: str, scores: Scores) -> Iterator[str]:
-    """Say what the differences to the mask that was asked about come to, paired over seeds."""
-    for other in (other for other in scores if other != ASKED and ASKED in scores):
-        seeds = sorted(scores[ASKED].keys() & scores[other].keys())
-        differences = [scores[ASKED][seed] - scores[other][seed] for seed in seeds]
-        interval = seed_interval(differences)
-        if interval is None:
-            yield f"{named(labels)}: {ASKED} against {other}: inconclusive, {len(seeds)} seed"
-            continue
-        decided = "better" if interval.low > 0 else "worse" if interval.high < 0 else "inconclusive"
-        mean = float(np.mean(differences))
-        bounds = f"{interval.low:+.3f} to {interval.high:+.3f}"
-        yield f"{named(labels)}: {ASKED} against {other}: {mean:+.3f} ({bounds}), {decided}"
-
-
-def floor(sweep: Path) -> float | None:
-    """Give the score of always naming the commonest class."""
-    file = next(iter(sorted(sweep.glob("*/evaluate/scores.npz"))), None)
-    if file is None:
-        return None
-    counts = Counter(np.load(file)["labels"].tolist())
-    return max(counts.values()) / counts.total()
-
-
-def words(
-    name: str, budget: str, scores: Mapping[str, Scores], lines: list[str], lowest: float | None, verdict: str
-) -> str:
-    """Say what the study shows and what it does not."""
-    rows = [
-        f"| {mask} | {named(labels)} | {np.mean(list(seeds.values())):.3f} | {len(seeds)} |"
-        for labels, masks in scores.items()
-        for mask, seeds in masks.items()
-    ]
-    return "\n".join(
-        [
-            f"# Study on {name}, budget {budget}: {verdict}",
-            "",
-            "| trained | labels | top-1, mean over seeds | seeds |\n|---|---|---|---|",
-            *rows,
-            "" if lowest is None else f"\nAlways naming the commonest class scores {lowest:.3f}.",
-            "",
-            f"Differences of {ASKED}, paired over seeds, with 95 % intervals (Student's t):\n",
-            *(f"- {line}" for line in lines),
-            "",
-            "Better or worse is said only where the whole interval lies on one side of zero. Intervals cover",
-            "seeds, not the choice of these test videos. Nothing here says how larger models, longer training",
-            "or other videos behave.\n",
-        ]
-    )
-
-
-def named(labels: str) -> str:
-    """Name the amount of labels."""
-    return "all labels" if labels == "null" else f"{labels} of each class"
+    return ["finetune.data.flip=false", "data.stride=2"] if name == MOTIONS else []
 
 
 def videomae(*arguments: object) -> int:
-    """Run the command, and give its exit code."""
-    return subprocess.call([sys.executable, "-m", "videomae_train.cli", *map(str, arguments)])
+    """Run the command and give its exit code; what would stop this script stops the command, which saves first."""
+    process = subprocess.Popen([sys.executable, "-m", "videomae_train.cli", *map(str, arguments)])
+    before = {
+        number: signal.signal(number, lambda *_: process.terminate())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VideoMAETrainError as error:
+        sys.exit(f"Error: {error}")

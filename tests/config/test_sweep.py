@@ -7,7 +7,7 @@ import pytest
 
 from videomae_train.config.paths import configs_folder
 from videomae_train.config.sweep import asks_for_sweep, launcher_settings, quoted, read_sweep
-from videomae_train.config.sweep_plan import plan_sweep
+from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
 from videomae_train.errors import ConfigError
 
 SHIPPED = sorted(file.stem for file in (configs_folder() / "sweep").glob("*.yaml"))
@@ -122,3 +122,48 @@ def test_quoted__is_read_back_as_it_was(text: str) -> None:
 
     (override,) = OverridesParser.create().parse_overrides([f"run={quoted(text)}"])
     assert str(override.value()) == text
+
+
+def knn_sweep(data: Path, *more: str) -> SweepPlan:
+    words = [
+        "-m",
+        "experiment=pretrain_tiny",
+        f"data.path={data}",
+        "optim.global_batch=4",
+        "trainer.micro_batch=4",
+    ]
+    own = ["data.selection=split/train", "probe.data.selection=split/train", *more]
+    return plan_sweep(read_sweep([*words, *own]), {})
+
+
+def test_knn__scores_by_itself_beside_probes_that_train(packed_motions: Path) -> None:
+    of_linear = ["sweep.then=[probe,evaluate]", "evaluate.data.selection=split/test"]
+    linear = "probe.probe:linear,probe.optim.global_batch:8,probe.trainer.micro_batch:8"
+    grid = f"sweep.grids=[{{probe.probe:knn,probe.data.val_selection:split/test}},{{{linear}}}]"
+    plan = knn_sweep(packed_motions, *of_linear, grid)
+    by_knn, by_linear = (planned.stages for planned in plan.points)
+    assert [stage.verb for stage in by_knn] == ["pretrain", "probe"], "it has its score"
+    assert [stage.verb for stage in by_linear] == ["pretrain", "probe", "evaluate"]
+    assert by_knn[0] == by_linear[0]
+    assert "resume=auto" not in by_knn[1].words, "there is nothing to go on with"
+    assert "resume=auto" in by_linear[1].words
+    assert f"weights={by_knn[0].folder}/weights" in by_knn[1].words
+
+
+def test_knn__is_told_apart_by_what_decides_its_score(packed_motions: Path) -> None:
+    def identity(*more: str) -> str:
+        knn = ["sweep.then=[probe]", "probe.probe=knn", "probe.data.val_selection=split/test"]
+        return knn_sweep(packed_motions, *knn, *more).points[0].stages[-1].identity
+
+    first = identity()
+    assert identity("probe.batch_videos=3", "probe.threads=1", "probe.loader.num_workers=0") == first
+    for of_score in ("probe.knn.neighbours=3", "optim.steps=700"):
+        assert identity(of_score) != first
+
+
+def test_knn__has_no_stage_behind_it_and_no_video_twice(packed_motions: Path) -> None:
+    knn = ["probe.probe=knn", "probe.data.val_selection=split/test"]
+    with pytest.raises(ConfigError, match="it scores by itself"):
+        knn_sweep(packed_motions, *knn, "sweep.then=[probe,evaluate]", "evaluate.data.selection=split/test")
+    with pytest.raises(ConfigError, match="share 12 videos"):
+        knn_sweep(packed_motions, knn[0], "probe.data.val_selection=split/train", "sweep.then=[probe]")

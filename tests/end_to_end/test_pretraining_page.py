@@ -14,9 +14,9 @@ import torch
 from command_line import SMALL, videomae
 from page_commands import calls_of
 
-from videomae_train.config.steps import step_plan
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.schema import PretrainConfig
+from videomae_train.config.steps import step_plan
 from videomae_train.data.synthetic import generate_motion_videos
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.records import read_metric

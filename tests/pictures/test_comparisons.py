@@ -11,15 +11,17 @@ from videomae_train.errors import ConfigError
 from videomae_train.pictures import (
     CurvePanel,
     Line,
+    PlacedScore,
     Priced,
-    RatioScore,
     confusion_picture,
     curve_panels,
+    scores_by_budget,
     scores_by_cost,
     scores_by_ratio,
     style,
     webp_bytes,
 )
+from videomae_train.pictures.marks import short_names
 
 
 @pytest.fixture
@@ -73,9 +75,9 @@ def test_scores_by_ratio__join_solidly_only_what_stands_on_several_seeds(
     tmp_path: Path, figures: list[Figure]
 ) -> None:
     scores = [
-        RatioScore(0.9, 0.6, (0.5, 0.7), 3),
-        RatioScore(0.5, 0.4, (0.3, 0.5), 3),
-        RatioScore(0.95, 0.7, None, 1),
+        PlacedScore(0.9, 0.6, (0.5, 0.7), 3),
+        PlacedScore(0.5, 0.4, (0.3, 0.5), 3),
+        PlacedScore(0.95, 0.7, None, 1),
     ]
     scores_by_ratio(tmp_path / "ratio.png", {"tube": scores}, {"chance": 0.25})
     axes = figures[0].axes[0]
@@ -99,7 +101,7 @@ def test_scores_by_ratio__join_solidly_only_what_stands_on_several_seeds(
 
 
 def test_one_point__has_no_line(tmp_path: Path, figures: list[Figure]) -> None:
-    scores_by_ratio(tmp_path / "ratio.png", {"tube": [RatioScore(0.9, 0.6, None, 1)]}, {})
+    scores_by_ratio(tmp_path / "ratio.png", {"tube": [PlacedScore(0.9, 0.6, None, 1)]}, {})
     lengths = [len(np.asarray(line.get_xdata())) for line in figures[0].axes[0].lines]
     assert max(lengths) == 1
 
@@ -156,3 +158,49 @@ def test_webp__is_small_and_keeps_its_shape() -> None:
     content = webp_bytes(image, 50)
     assert content[8:12] == b"WEBP"
     assert len(content) < 500
+
+
+LONG = [
+    f"experiment-{'x' * 60}+masking.ratio-{number}+{'finetune.optim.base_lr-0.001' * 2}"
+    for number in range(20)
+]
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names__leave_the_panels_their_room(tmp_path: Path, figures: list[Figure]) -> None:
+    panel = CurvePanel("", "loss", [Line(name, [1, 2], [1, 2]) for name in LONG])
+    curve_panels(tmp_path / "one.png", [panel])
+    curve_panels(tmp_path / "three.png", [panel] * 3)
+    scores = [PlacedScore(0.5, 0.4, (0.3, 0.5), 3)]
+    scores_by_ratio(tmp_path / "ratio.png", dict.fromkeys(LONG, scores), {"chance": 0.25})
+    points = [Priced(name, 0.5, (0.4, 0.6), (1.0, 2.0, 3.0)) for name in LONG]
+    scores_by_cost(tmp_path / "cost.png", points, ("hours", "views/s", "GiB"))
+    for figure in figures:
+        widths = [axes.get_position().width * figure.get_figwidth() for axes in figure.axes]
+        assert min(widths) > 0.9, "inches"
+
+
+def test_short_names__differ_as_the_long_ones_and_leave_short_ones_alone() -> None:
+    shown = list(short_names(LONG).values())
+    assert len(set(shown)) == len(LONG)
+    assert max(map(len, shown)) < 40
+    assert shown[3].startswith("…masking.ratio-3"), "what all begin with tells nothing"
+    assert list(short_names(["tube 0.9", "random 0.9"]).values()) == ["tube 0.9", "random 0.9"]
+    (alone,) = short_names(LONG[:1]).values()
+    assert alone.startswith("experiment-x")
+
+
+def test_scores_by_budget__are_a_panel_for_each_set(tmp_path: Path, figures: list[Figure]) -> None:
+    tube = [PlacedScore(1, 0.7, (0.6, 0.8), 3), PlacedScore(0, 0.5, None, 1)]
+    sets = {"clips": {"tube": tube, "scratch": tube[:1]}, "motions": {"scratch": tube[1:]}}
+    scores_by_budget(tmp_path / "budget.png", sets, ["small", "fair"], {"clips": {"commonest class": 0.4}})
+    clips, motions = figures[0].axes
+    assert [axes.get_title(loc="left") for axes in (clips, motions)] == ["clips", "motions"]
+    assert [tick.get_text() for tick in motions.get_xticklabels()] == ["small", "fair"]
+    assert legend(figures[0]) == ["commonest class: 0.4"]
+    assert legend(figures[0], 1) == []
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["tube", "scratch"]
+    colours = [{line.get_color() for line in axes.lines} for axes in (clips, motions)]
+    assert colours[1] < colours[0], "a line looks the same in every panel"
+    with pytest.raises(ConfigError, match="nothing to draw"):
+        scores_by_budget(tmp_path / "none.png", {"clips": {}}, [], {})

@@ -121,3 +121,13 @@ def write_point(folder: Path, kind: str, ratio: float, seed: int, *, wrong: int 
     write_training(folder / "finetune", "finetune", config, (1.1, 1.0))
     write_evaluation(folder / "evaluate", wrong=wrong)
     return folder
+
+
+def write_knn(run: Path, *, neighbours: int = 20, per_class: int | None = None, seed: int = 0) -> Path:
+    """Write a score as a probe that trains nothing does."""
+    write_evaluation(run)
+    metrics = json.loads((run / "metrics.json").read_text())
+    voting = {"selection": "split1/train", "per_class": per_class, "per_class_seed": seed, "num_videos": 9}
+    knn = {"probe": "knn", "neighbours": neighbours, "temperature": 0.07, "voting": voting}
+    write_json(run / "metrics.json", {**metrics, **knn})
+    return run

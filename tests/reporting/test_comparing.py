@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_folders import NOW, pretrain_config, write_evaluation, write_point, write_training
+from run_folders import NOW, pretrain_config, write_evaluation, write_knn, write_point, write_training
 
 from videomae_train.evaluation.seeds import seed_interval
 from videomae_train.reporting.comparing import differing_keys, families_of, from_scratch, settings_of
@@ -58,12 +58,12 @@ def test_scores__are_averaged_over_seeds_only(tmp_path: Path) -> None:
     (family,) = families_of([*points, point(tmp_path, "unscored", ratio=0.75)])
     assert family.name == "tube"
     low, wide, high = family.by_ratio()
-    assert (low.ratio, low.num_seeds, low.score) == (0.5, 2, pytest.approx(0.55))
+    assert (low.place, low.num_seeds, low.score) == (0.5, 2, pytest.approx(0.55))
     expected = seed_interval([0.6, 0.5])
     assert expected is not None
     assert low.interval == (max(0.0, expected.low), min(1.0, expected.high))
     assert wide.interval == (0.0, 1.0), "no accuracy lies beyond"
-    assert (high.ratio, high.num_seeds) == (0.9, 1)
+    assert (high.place, high.num_seeds) == (0.9, 1)
     assert high.interval == pytest.approx((0.7, 1.0)), "a single run has its interval over videos"
 
 
@@ -94,3 +94,13 @@ def test_from_scratch__is_a_classifier_without_weights(tmp_path: Path) -> None:
     points = find_points([tmp_path], NOW).points
     assert [each.name for each in from_scratch(points)] == ["scratch"]
     assert families_of(points) == ()
+
+
+def test_probes_of_other_settings__are_not_averaged(tmp_path: Path) -> None:
+    for name, settings in {"a": {}, "b": {"neighbours": 5}, "c": {"per_class": 2}, "d": {"seed": 1}}.items():
+        write_training(tmp_path / name / "pretrain")
+        write_knn(tmp_path / name / "probe", **settings)
+    write_point(tmp_path / "e", "tube", 0.9, 0)
+    families = families_of(find_points([tmp_path], NOW).points)
+    together = sorted(sorted(point.name for point in family.points) for family in families)
+    assert together == [["a", "d"], ["b"], ["c"], ["e"]], "but for the seed that chose the labels"

@@ -4,10 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from run_folders import NOW, pretrain_config, write_evaluation, write_json, write_point, write_training
+from run_folders import (
+    NOW,
+    pretrain_config,
+    write_evaluation,
+    write_json,
+    write_knn,
+    write_point,
+    write_training,
+)
 
 from videomae_train.errors import ConfigError
-from videomae_train.reporting.facts import Point
+from videomae_train.reporting.facts import Point, Verdict
 from videomae_train.reporting.finding import find_points
 
 
@@ -112,3 +120,26 @@ def test_what_is_no_run__is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path / "absent", tmp_path / "file", tmp_path / "empty", tmp_path):
         with pytest.raises(ConfigError, match="the folder of a run"):
             find_points([folder], NOW)
+
+
+def test_a_verdict__is_that_of_the_sweeps_record(tmp_path: Path) -> None:
+    write_point(tmp_path / "one", "tube", 0.9, 0)
+    assert find_points([tmp_path], NOW).verdicts == ()
+    write_json(
+        tmp_path / "sweep.json", {"points": {}, "verdict": {"words": "Nothing.", "reasons": ["few runs"]}}
+    )
+    assert find_points([tmp_path], NOW).verdicts == (Verdict("Nothing.", ("few runs",)),)
+    write_json(tmp_path / "sweep.json", {"points": {}, "verdict": {"words": "Nothing."}})
+    found = find_points([tmp_path], NOW)
+    assert found.verdicts == ()
+    assert "lacks 'reasons'" in found.problems[0]
+
+
+def test_a_probe_that_trains_nothing__is_a_score(tmp_path: Path) -> None:
+    write_training(tmp_path / "point" / "pretrain")
+    write_knn(tmp_path / "point" / "probe", neighbours=5)
+    (point,) = find_points([tmp_path], NOW).points
+    assert shape([point]) == {"point": (True, False, True)}
+    assert point.problems == ()
+    assert point.evaluation is not None
+    assert point.evaluation.probe["knn.neighbours"] == 5

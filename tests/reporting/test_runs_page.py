@@ -19,7 +19,7 @@ from run_folders import (
 from videomae_train.pictures import write_mp4
 from videomae_train.reporting.finding import find_points
 from videomae_train.reporting.overview import runs_table
-from videomae_train.reporting.parts import Figure, Gallery, Remarks, Report, Section, Settings, Table
+from videomae_train.reporting.parts import Figure, Gallery, Remarks, Report, Section, Settings, Table, Text
 from videomae_train.reporting.runs_page import compose_report, summary_sentences
 
 
@@ -187,3 +187,16 @@ def test_levels__are_chance_and_training_from_scratch(
         write_evaluation(tmp_path / f"scratch-{seed}" / "evaluate", wrong=wrong)
     overview._ratio_parts(find_points([tmp_path], NOW).points, tmp_path / "figures")  # pyright: ignore[reportPrivateUsage]
     assert drawn == [{"from scratch (n = 2)": pytest.approx(0.4), "chance": pytest.approx(1 / len(CLASSES))}]
+
+
+def test_verdict_of_a_sweep__comes_first(tmp_path: Path) -> None:
+    write_point(tmp_path / "one", "tube", 0.9, 0)
+    write_point(tmp_path / "two", "tube", 0.5, 0)
+    verdict = {"words": "It is inconclusive.", "reasons": ["few steps", "few videos"]}
+    write_json(tmp_path / "sweep.json", {"verdict": verdict})
+    report = page_of([tmp_path], tmp_path / "figures")
+    assert report.summary[0] == "It is inconclusive."
+    assert report.sections[0].parts == (Text("few steps"), Text("few videos"))
+    (tmp_path / "sweep.json").write_text("{")
+    broken = page_of([tmp_path], tmp_path / "figures")
+    assert any("sweep.json cannot be read" in text for _, text in remarks(broken))

@@ -15,7 +15,7 @@ from videomae_train.reporting import write_report
 from videomae_train.reporting.comparing import is_masked, masking_of
 from videomae_train.reporting.facts import Point
 from videomae_train.reporting.finding import Found, find_points
-from videomae_train.reporting.runs_page import compose_report, file_stem, summary_sentences
+from videomae_train.reporting.runs_page import compose_report, file_stem, summary_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _stride(point: Point) -> int:
 
 def _say(found: Found, page: Path, figures: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    for sentence in summary_sentences(found.points):
+    for sentence in summary_of(found):
         console.print(sentence, markup=False)
     for folder in found.passed_by:
         console.print(f"Passed by, no run: {folder}", markup=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -21,6 +23,9 @@ from videomae_train.evaluation.neighbours import (
 from videomae_train.evaluation.ranks import Ranks
 from videomae_train.evaluation.scoring import Accuracy, measure_accuracy
 from videomae_train.model import VideoMAEModel
+
+# Where and how fast, to rounding.
+_OF_MACHINE = {"run", "accelerator", "devices", "num_nodes", "threads", "batch_videos", "loader"}
 
 
 def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
@@ -61,6 +66,18 @@ def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
     accuracy = measure_accuracy(scores)
     save_scores(config, asked, scores, accuracy, _conditions(config, voters))
     return accuracy
+
+
+def neighbour_recipe(config: NeighboursConfig) -> dict[str, Any]:
+    """Give all that decides about the score, and which videos; nothing of the machine.
+
+    Raises:
+        ConfigError: Nothing is selected, or a video is in both selections.
+    """
+    selections = _selections(config, PackedDataset.open(config.data.path, config.loader.storage))
+    values = config.model_dump(mode="json", exclude=_OF_MACHINE)
+    values["data"].pop("path")
+    return {**values, "videos": [each.fingerprint for each in selections]}
 
 
 def _selections(config: NeighboursConfig, dataset: PackedDataset) -> tuple[Selection, Selection]:

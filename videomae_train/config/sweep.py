@@ -35,7 +35,8 @@ class SweepOptions(Frozen):
         then: Stages after the pretraining, in their order.
         pretrain: Overrides of the pretraining at every point, before those of the command line.
         finetune: The same of the fine-tuning; ${...} is a value of the point's pretraining.
-        probe: The same of the probing.
+        probe: The same of probing by training a head.
+        knn: The same of probing with probe=knn, which trains nothing and ends its point with a score.
         evaluate: The same of the scoring.
         at_once: Points that this machine runs beside each other.
     """
@@ -45,6 +46,7 @@ class SweepOptions(Frozen):
     pretrain: tuple[str, ...]
     finetune: tuple[str, ...]
     probe: tuple[str, ...]
+    knn: tuple[str, ...]
     evaluate: tuple[str, ...]
     at_once: PositiveInt
 
@@ -109,9 +111,12 @@ class Sweep:
         """Give the overrides of a point's pretraining."""
         return [*self.options.pretrain, *self._shared_words(PRETRAIN), *point.words(PRETRAIN)]
 
-    def later_words(self, stage: str, point: Point, base: Sequence[str]) -> list[str]:
-        """Give the overrides of a later stage of a point, after those of the sweep's file."""
-        return [*base, *self._shared_words(stage), *point.words(stage)]
+    def later_words(self, stage: str, point: Point, bases: Mapping[str, Sequence[str]]) -> list[str]:
+        """Give the overrides of a later stage of a point, after those of the sweep's file, `bases`."""
+        own = [*self._shared_words(stage), *point.words(stage)]
+        probes = [word for word in own if word.startswith("probe=")]
+        is_knn = stage == "probe" and probes[-1:] == ["probe=knn"]
+        return [*bases["knn" if is_knn else stage], *own]
 
     def compose(self, point: Point, *, with_hydra: bool = False) -> DictConfig:
         """Compose a point's pretraining, with the sweep's own values at `sweep`."""

@@ -12,7 +12,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.loader import compose_config, load_config, resolve_config
+from videomae_train.config.neighbours import neighbour_recipe
 from videomae_train.config.recipe import recipe_values
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
 from videomae_train.config.steps import step_plan
@@ -81,17 +83,28 @@ class SweepPlan:
 
 
 class _Draft:
-    """A stage whose folder is not decided yet, since nobody knows who else needs it."""
+    """A stage whose folder is not decided yet, since nobody knows who else needs it.
 
-    def __init__(self, verb: str, words: Sequence[str], identity: str, before: _Draft | None) -> None:
+    `model` is what it trains; a stage without one scores, and ends its point.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        words: Sequence[str],
+        identity: str,
+        before: _Draft | None,
+        model: VideoMAEConfig | None,
+    ) -> None:
         self.verb, self.words, self.identity, self.before = verb, tuple(words), identity, before
+        self.model = model
 
     def placed(self, folders: Mapping[str, Path]) -> Stage:
         folder = folders[self.identity]
         words = [*self.words, f"run={quoted(folder)}"]
         if self.before is not None:
             words.append(f"weights={quoted(folders[self.before.identity] / 'weights')}")
-        if self.verb != "evaluate":
+        if self.model is not None:
             words.append("resume=auto")
         return Stage(self.verb, self.identity, folder, tuple(words))
 
@@ -111,6 +124,7 @@ def plan_sweep(sweep: Sweep, known: Mapping[str, str]) -> SweepPlan:
         drafts = {point: planner.chain(point) for point in sweep.points}
     if planner.problems:
         raise _not_runnable(len(sweep.points), planner.problems)
+    _check_all_used(sweep, drafts)
     folders = _folders(sweep, drafts, known)
     _check_places(sweep, folders, known)
     points = tuple(
@@ -133,15 +147,12 @@ class _Planner:
     sweep: Sweep
     models: Path
     problems: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    _drafts: dict[tuple[str, ...], tuple[_Draft, VideoMAEConfig | None]] = field(
-        default_factory=dict[tuple[str, ...], tuple[_Draft, "VideoMAEConfig | None"]]
-    )
+    _drafts: dict[tuple[str, ...], _Draft] = field(default_factory=dict[tuple[str, ...], _Draft])
 
     def chain(self, point: Point) -> list[_Draft]:
-        """Give a point's stages, up to the first that has a problem."""
+        """Give a point's stages, up to the one that scores, or the first that has a problem."""
         stage = PRETRAIN
         chain: list[_Draft] = []
-        model: VideoMAEConfig | None = None
         try:
             base = resolve_config(PRETRAIN, self.sweep.compose(point))["sweep"]
             stages = [PRETRAIN] * point.is_pretrained + list(self.sweep.options.then)
@@ -149,37 +160,34 @@ class _Planner:
                 words = (
                     self.sweep.pretrain_words(point)
                     if stage == PRETRAIN
-                    else self.sweep.later_words(stage, point, base[stage])
+                    else self.sweep.later_words(stage, point, base)
                 )
-                draft, model = self._draft(stage, words, chain[-1] if chain else None, model)
-                chain.append(draft)
+                chain.append(self._draft(stage, words, chain[-1] if chain else None))
+                if chain[-1].model is None:
+                    break
         except VideoMAETrainError as error:
             self.problems.setdefault(str(error), []).append(f"{point.name}: {stage}")
         return chain
 
-    def _draft(
-        self, verb: str, words: Sequence[str], before: _Draft | None, model: VideoMAEConfig | None
-    ) -> tuple[_Draft, VideoMAEConfig | None]:
+    def _draft(self, verb: str, words: Sequence[str], before: _Draft | None) -> _Draft:
         key = (verb, before.identity if before else "", *words)
         if key not in self._drafts:
-            self._drafts[key] = self._checked(verb, words, before, model)
+            self._drafts[key] = self._checked(verb, words, before)
         return self._drafts[key]
 
-    def _checked(
-        self, verb: str, words: Sequence[str], before: _Draft | None, model: VideoMAEConfig | None
-    ) -> tuple[_Draft, VideoMAEConfig | None]:
+    def _checked(self, verb: str, words: Sequence[str], before: _Draft | None) -> _Draft:
         checked = [*words, f"run={quoted(self.models / 'run')}"]
-        if before is not None and model is not None:
-            checked.append(f"weights={quoted(self._stand_in(before, model))}")
+        if before is not None and before.model is not None:
+            checked.append(f"weights={quoted(self._stand_in(before.identity, before.model))}")
         recipe, model = _CHECKS[verb](checked)
         if before is not None:
             recipe["weights"] = before.identity
         text = json.dumps([verb, recipe], sort_keys=True, default=str)
-        return _Draft(verb, words, blake2b(text.encode(), digest_size=8).hexdigest(), before), model
+        return _Draft(verb, words, blake2b(text.encode(), digest_size=8).hexdigest(), before, model)
 
-    def _stand_in(self, before: _Draft, model: VideoMAEConfig) -> Path:
+    def _stand_in(self, identity: str, model: VideoMAEConfig) -> Path:
         """Write what later stages want to know of weights that are still to be trained."""
-        folder = self.models / before.identity
+        folder = self.models / identity
         folder.mkdir(exist_ok=True)
         write_json(folder / "config.json", config_to_json(model, CLASSIFICATION))
         return folder
@@ -199,6 +207,13 @@ def _check_classifier(verb: str, words: Sequence[str]) -> tuple[dict[str, Any], 
     return {**recipe_values(config.given()), "videos": videos.fingerprint}, config.source
 
 
+def _check_probe(words: Sequence[str]) -> tuple[dict[str, Any], VideoMAEConfig | None]:
+    composed = compose_config("probe", words)
+    if "knn" not in composed:
+        return _check_classifier("probe", words)
+    return neighbour_recipe(load_config("probe", composed, NeighboursConfig)), None
+
+
 def _check_evaluate(words: Sequence[str]) -> tuple[dict[str, Any], None]:
     config = load_config("evaluate", compose_config("evaluate", words), EvaluateConfig)
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
@@ -211,9 +226,21 @@ def _check_evaluate(words: Sequence[str]) -> tuple[dict[str, Any], None]:
 _CHECKS = {
     PRETRAIN: _check_pretrain,
     "finetune": partial(_check_classifier, "finetune"),
-    "probe": partial(_check_classifier, "probe"),  # of those that train a head: linear, attentive
+    "probe": _check_probe,
     "evaluate": _check_evaluate,
 }
+
+
+def _check_all_used(sweep: Sweep, drafts: Mapping[Point, Sequence[_Draft]]) -> None:
+    """Refuse stages that no point comes to, because all have their score before."""
+    used = {draft.verb for chain in drafts.values() for draft in chain}
+    unused = [stage for stage in sweep.options.then if stage not in used]
+    if unused:
+        raise ConfigError(
+            where="sweep.then", came=f"[{','.join(sweep.options.then)}] with probe.probe=knn at every point",
+            expected="no stage after a probe that trains nothing: it scores by itself",
+            todo=f"Leave out {', '.join(unused)}, or add a probe that trains: probe.probe=knn,linear.",
+        )  # fmt: skip
 
 
 def _folders(

@@ -1,10 +1,10 @@
 """Arrays in, pictures out: frames as PNG, mp4 and GIF, reconstruction strips, curves, bars and histograms."""
 
+from videomae_train.pictures.budgets import scores_by_budget
 from videomae_train.pictures.comparisons import (
     CurvePanel,
     Line,
     Priced,
-    RatioScore,
     curve_panels,
     scores_by_cost,
     scores_by_ratio,
@@ -12,6 +12,7 @@ from videomae_train.pictures.comparisons import (
 from videomae_train.pictures.confusions import confusion_picture
 from videomae_train.pictures.distributions import Histogram, count_bars, histogram_panels
 from videomae_train.pictures.files import webp_bytes, write_gif, write_mp4, write_png
+from videomae_train.pictures.marks import PlacedScore
 from videomae_train.pictures.plots import loss_curve, score_bars
 from videomae_train.pictures.strips import FrameRow, StripPanel, labelled_clip, reconstruction_strip
 
@@ -20,8 +21,8 @@ __all__ = [
     "FrameRow",
     "Histogram",
     "Line",
+    "PlacedScore",
     "Priced",
-    "RatioScore",
     "StripPanel",
     "confusion_picture",
     "count_bars",
@@ -31,6 +32,7 @@ __all__ = [
     "loss_curve",
     "reconstruction_strip",
     "score_bars",
+    "scores_by_budget",
     "scores_by_cost",
     "scores_by_ratio",
     "webp_bytes",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,12 +15,17 @@ from numpy.typing import ArrayLike
 
 from videomae_train.errors import ConfigError
 from videomae_train.pictures import style
-
-Interval = tuple[float, float]
-Look = tuple[str, Any, str]  # colour, dashes, marker
+from videomae_train.pictures.marks import (
+    Interval,
+    Look,
+    PlacedScore,
+    draw_legend,
+    draw_levels,
+    draw_scores,
+    looks_of,
+)
 
 _COLUMNS = 3
-_MAX_IN_LEGEND = 16
 
 
 class Line(NamedTuple):
@@ -75,84 +79,26 @@ def curve_panels(path: Path, panels: Sequence[CurvePanel], *, xlabel: str = "opt
         for number, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, number + 1, xlabel=xlabel, ylabel=panel.ylabel)
             axes.set_title(panel.title, fontsize=10 if columns > 1 else 12)
-            _draw_lines(axes, panel)
+            _draw_lines(axes, panel, columns)
         style.save_drawing(figure, path)
 
 
-def _draw_lines(axes: Axes, panel: CurvePanel) -> None:
-    looks = _looks([line.name for line in panel.lines])
+def _draw_lines(axes: Axes, panel: CurvePanel, columns: int) -> None:
+    looks = looks_of([line.name for line in panel.lines])
     for line in panel.lines:
         colour, dashes, _ = looks[line.name]
         x, y = np.asarray(line.x), np.asarray(line.y, dtype=float)
         marker = "o" if np.isfinite(y).sum() <= 12 else ""
         axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.5, marker=marker, markersize=3.5)
-    _draw_levels(axes, panel.levels)
+    draw_levels(axes, panel.levels)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    _draw_legend(axes, [name for name in looks if name], marked=False)
-
-
-def _draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
-    """Draw levels dashed, each in other dashes; the legend names them."""
-    for number, (name, level) in enumerate(levels.items()):
-        dashes = style.DASHES[1 + number % (len(style.DASHES) - 1)]
-        colour = (style.INK, style.MUTED)[number % 2]  # no colour of a line
-        axes.axhline(level, color=colour, linestyle=dashes, linewidth=1.3, label=f"{name}: {level:.3g}")
-
-
-def _draw_legend(axes: Axes, names: Sequence[str], *, marked: bool) -> None:
-    """Name lines and levels: beside the panel, where nothing is hidden, or inside where there are only levels."""
-    looks = _looks(names)
-    shown = names[:_MAX_IN_LEGEND]
-    for name in shown:
-        colour, dashes, marker = looks[name]
-        axes.plot(
-            [],
-            [],
-            color=colour,
-            label=name,
-            marker=marker if marked else "",
-            linestyle="" if marked else dashes,
-        )
-    if len(names) > len(shown):
-        axes.plot([], [], linestyle="", label=f"and {len(names) - len(shown)} more")
-    if names:
-        axes.legend(
-            loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8, borderaxespad=0.0
-        )
-    elif axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper right", fontsize=8, framealpha=0.85, edgecolor="none")
-
-
-def _looks(names: Sequence[str]) -> dict[str, Look]:
-    """Give each name a colour, dashes and a marker, which together tell it apart without colours too."""
-    looks: dict[str, Look] = {}
-    for number, name in enumerate(dict.fromkeys(names)):
-        colour = style.PALETTE[number % len(style.PALETTE)]
-        dashes = style.DASHES[number // len(style.PALETTE) % len(style.DASHES)]
-        looks[name] = (colour, dashes, style.MARKERS[number % len(style.MARKERS)])
-    return looks
-
-
-class RatioScore(NamedTuple):
-    """A score at one place of a line.
-
-    Attributes:
-        ratio: Of masking.
-        score: Mean over the seeds, in [0, 1].
-        interval: 95 %, over seeds where there are several, over test videos where there is one; None without.
-        num_seeds: How many runs the score stands on.
-    """
-
-    ratio: float
-    score: float
-    interval: Interval | None
-    num_seeds: int
+    draw_legend(axes, [name for name in looks if name], marked=False, columns=columns)
 
 
 def scores_by_ratio(
     path: Path,
-    lines: Mapping[str, Sequence[RatioScore]],
+    lines: Mapping[str, Sequence[PlacedScore]],
     levels: Mapping[str, float],
     *,
     ylabel: str = "top-1 accuracy",
@@ -176,39 +122,19 @@ def scores_by_ratio(
     with style.figure_style():
         figure = Figure(figsize=(9.6, 4.2), dpi=style.DOTS_PER_INCH, layout="constrained")
         axes = figure.add_subplot(xlabel="masking ratio (share of tokens hidden)", ylabel=ylabel)
-        looks = _looks(list(lines))
-        width = 0.012 * _span([score.ratio for scores in lines.values() for score in scores])
+        looks = looks_of(list(lines))
+        width = 0.012 * _span([score.place for scores in lines.values() for score in scores])
         for number, (name, scores) in enumerate(lines.items()):
             # Beside each other, so that intervals of two kinds at one ratio do not hide each other.
-            _draw_scores(axes, sorted(scores), looks[name], (number - (len(lines) - 1) / 2) * width)
-        axes.set_xticks(sorted({score.ratio for scores in lines.values() for score in scores}))
-        _draw_levels(axes, levels)
-        _draw_legend(axes, list(lines), marked=True)
+            draw_scores(axes, sorted(scores), looks[name], (number - (len(lines) - 1) / 2) * width)
+        axes.set_xticks(sorted({score.place for scores in lines.values() for score in scores}))
+        draw_levels(axes, levels)
+        draw_legend(axes, list(lines), marked=True)
         style.save_drawing(figure, path)
 
 
 def _span(values: Sequence[float]) -> float:
     return max(values) - min(values) or 1.0
-
-
-def _draw_scores(axes: Axes, scores: Sequence[RatioScore], look: Look, shift: float) -> None:
-    colour, _, marker = look
-    for left, right in pairwise(scores):
-        sure = min(left.num_seeds, right.num_seeds) > 1
-        axes.plot(
-            [left.ratio + shift, right.ratio + shift], [left.score, right.score], color=colour,
-            linestyle="solid" if sure else ":", linewidth=1.8 if sure else 1.2,
-        )  # fmt: skip
-    for score in scores:
-        x = score.ratio + shift
-        if score.interval is not None:
-            dashes = "solid" if score.num_seeds > 1 else (0, (2, 1.5))
-            axes.plot(
-                [x, x], score.interval, color=colour, linestyle=dashes, linewidth=1.4, solid_capstyle="butt"
-            )
-            axes.plot([x, x], score.interval, color=colour, linestyle="", marker="_", markersize=8)
-        face = colour if score.num_seeds > 1 else style.GROUND
-        axes.plot([x], [score.score], color=colour, marker=marker, markersize=7, markerfacecolor=face)
 
 
 class Priced(NamedTuple):
@@ -243,7 +169,7 @@ def scores_by_cost(
     """
     if not points:
         raise _nothing_to_draw(path)
-    looks = _looks([point.name for point in points])
+    looks = looks_of([point.name for point in points])
     with style.figure_style():
         layout = ConstrainedLayoutEngine(w_pad=0.1)
         figure = Figure(figsize=(9.6, 3.4), dpi=style.DOTS_PER_INCH, layout=layout)
@@ -257,7 +183,7 @@ def scores_by_cost(
             else:
                 axes.tick_params(labelleft=False)
             if number == len(costs) - 1:
-                _draw_legend(axes, list(looks), marked=True)
+                draw_legend(axes, list(looks), marked=True)
         style.save_drawing(figure, path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from videomae_train.evaluation.intervals import Interval
 from videomae_train.evaluation.seeds import seed_interval
-from videomae_train.pictures import RatioScore
+from videomae_train.pictures import PlacedScore
 from videomae_train.reporting.facts import Point
 
 Values = Mapping[str, Any]
@@ -35,6 +35,7 @@ def settings_of(point: Point) -> dict[str, Any]:
         values |= {
             "evaluate: selection": point.evaluation.selection,
             "evaluate: views": point.evaluation.views,
+            **{f"probe: {key}": value for key, value in point.evaluation.probe.items()},
         }
     return values
 
@@ -73,7 +74,7 @@ class Family:
     name: str
     points: tuple[Point, ...]
 
-    def by_ratio(self) -> tuple[RatioScore, ...]:
+    def by_ratio(self) -> tuple[PlacedScore, ...]:
         """Average the scores of each masking ratio over its seeds, ratios ascending."""
         groups: dict[float, list[Point]] = {}
         for point in self.points:
@@ -133,12 +134,12 @@ def brief(value: Any) -> str:
     return f"…/{text.rstrip('/').rpartition('/')[2]}" if text.startswith("/") else text
 
 
-def _averaged(ratio: float, points: Sequence[Point]) -> RatioScore:
+def _averaged(ratio: float, points: Sequence[Point]) -> PlacedScore:
     scores = [point.evaluation.top1 for point in points if point.evaluation is not None]
     interval = _within_reach(seed_interval(scores))
     if len(points) == 1 and points[0].evaluation is not None:
         interval = points[0].evaluation.interval
-    return RatioScore(ratio, mean(scores), interval, len(scores))
+    return PlacedScore(ratio, mean(scores), interval, len(scores))
 
 
 def _within_reach(interval: Interval | None) -> Interval | None:

@@ -134,6 +134,18 @@ class TrainingFacts:
         return values[np.isfinite(values)]
 
 
+class Verdict(NamedTuple):
+    """What whoever laid a sweep out says that it shows, once its numbers were looked at.
+
+    Attributes:
+        words: In a sentence.
+        reasons: What it stands on, a sentence each.
+    """
+
+    words: str
+    reasons: tuple[str, ...]
+
+
 class ClassRow(NamedTuple):
     """One class among the scored videos, as `evaluation.classes.ClassScore`."""
 
@@ -192,6 +204,7 @@ class EvaluationFacts:
         mean_class: Mean over classes of each class's top-1.
         num_scored: Videos that the score stands on.
         num_videos: Videos of the selection.
+        probe: Settings of a probe that trains nothing, by dotted keys; empty for a classifier's score.
         classes: Each class's figures.
         confused: Pairs, most confusions first.
         confusion_matrix: int64 (K, K), rows are the videos' classes; (0, 0) where there is none.
@@ -211,6 +224,7 @@ class EvaluationFacts:
     mean_class: float | None
     num_scored: int
     num_videos: int
+    probe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     classes: tuple[ClassRow, ...] = ()
     confused: tuple[ConfusedPair, ...] = ()
     confusion_matrix: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))

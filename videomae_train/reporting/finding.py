@@ -17,8 +17,14 @@ from datetime import datetime
 from pathlib import Path
 
 from videomae_train.errors import ConfigError
-from videomae_train.reporting.facts import EvaluationFacts, Point, TrainingFacts
-from videomae_train.reporting.reading import is_run, is_training, read_evaluation, read_training
+from videomae_train.reporting.facts import EvaluationFacts, Point, TrainingFacts, Verdict
+from videomae_train.reporting.reading import (
+    is_run,
+    is_training,
+    read_evaluation,
+    read_training,
+    read_verdict,
+)
 
 PRETRAIN, CLASSIFY, EVALUATE = ("pretrain",), ("finetune", "probe"), ("evaluate", "evaluation")
 _STAGES = (*PRETRAIN, *CLASSIFY, *EVALUATE)
@@ -32,10 +38,14 @@ class Found:
     Attributes:
         points: In the order of their names.
         passed_by: Folders beside them that no verb has written.
+        verdicts: Of sweeps, where their records hold one.
+        problems: With the folders themselves, a sentence each.
     """
 
     points: tuple[Point, ...]
     passed_by: tuple[Path, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def find_points(folders: Sequence[Path], now: datetime) -> Found:
@@ -64,6 +74,8 @@ class _Reader:
     trainings: dict[Path, TrainingFacts] = field(default_factory=dict[Path, TrainingFacts])
     points: dict[Path, Point] = field(default_factory=dict[Path, Point])
     passed_by: list[Path] = field(default_factory=list[Path])
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    problems: list[str] = field(default_factory=list[str])
 
     def take(self, folder: Path) -> None:
         """Take a folder of the command line."""
@@ -75,9 +87,17 @@ class _Reader:
         runs = [each for each in inside if self._take_point(each)]
         if not runs:
             raise _no_run(folder, "a folder without a run in it")
+        self._take_verdict(folder)
         for each in inside:
             if each not in runs:
                 self._take_other(each)
+
+    def _take_verdict(self, sweep: Path) -> None:
+        verdict = read_verdict(sweep)
+        if isinstance(verdict, Verdict):
+            self.verdicts.append(verdict)
+        elif verdict is not None:
+            self.problems.append(verdict)
 
     def found(self) -> Found:
         """Name the points; runs that others start from are part of those, and no points by themselves."""
@@ -94,7 +114,12 @@ class _Reader:
         }
         names = _names(list(kept))
         points = (replace(point, name=names[folder]) for folder, point in kept.items())
-        return Found(tuple(sorted(points, key=lambda point: point.name)), tuple(self.passed_by))
+        return Found(
+            tuple(sorted(points, key=lambda point: point.name)),
+            tuple(self.passed_by),
+            tuple(self.verdicts),
+            tuple(self.problems),
+        )
 
     def _take_point(self, folder: Path) -> bool:
         """Take a run or a point; say whether it was one."""
@@ -140,7 +165,7 @@ class _Reader:
                 continue
             if not is_run(run):
                 point = _with_problem(point, f"{name}: has not begun")
-            elif name in EVALUATE:
+            elif name in EVALUATE or not is_training(run):  # a probe that trains nothing scores by itself
                 point = _scored(point, run)
             elif name in PRETRAIN:
                 point = replace(point, pretraining=self._training(run))

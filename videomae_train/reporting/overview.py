@@ -10,8 +10,8 @@ from typing import TypeGuard
 from videomae_train.pictures import (
     CurvePanel,
     Line,
+    PlacedScore,
     Priced,
-    RatioScore,
     curve_panels,
     scores_by_cost,
     scores_by_ratio,
@@ -123,15 +123,15 @@ def _ratio_parts(points: Sequence[Point], figures: Path) -> list[Part]:
     return [Figure("Score against masking ratio", caption, path, words), _ratio_table(families)]
 
 
-def _line_in_words(scores: Sequence[RatioScore]) -> str:
-    return ", ".join(f"{score.score:.3f} at {score.ratio:g}" for score in scores)
+def _line_in_words(scores: Sequence[PlacedScore]) -> str:
+    return ", ".join(f"{score.score:.3f} at {score.place:g}" for score in scores)
 
 
 def _ratio_table(families: Sequence[Family]) -> Table:
     rows = tuple(
         (
             family.name,
-            Cell(f"{score.ratio:g}", score.ratio, is_number=True),
+            Cell(f"{score.place:g}", score.place, is_number=True),
             number(score.score),
             Cell(interval_text(score.interval), None if score.interval is None else score.interval[0], is_number=True),
             Cell(f"{score.num_seeds}", score.num_seeds, is_number=True),

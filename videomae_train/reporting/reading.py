@@ -19,6 +19,7 @@ from videomae_train.reporting.facts import (
     EvaluationFacts,
     FaultyVideo,
     TrainingFacts,
+    Verdict,
     VideoPredictions,
 )
 from videomae_train.reporting.states import Signs, judge_state
@@ -106,6 +107,7 @@ def read_evaluation(folder: Path) -> EvaluationFacts | str:
             mean_class=metrics.get("mean_class"),
             num_scored=int(metrics["num_scored"]),
             num_videos=int(metrics["num_videos"]),
+            probe=_probe_settings(metrics),
             classes=_all_picked(ClassRow, metrics.get("classes")),
             confused=tuple(_confused(row) for row in metrics.get("most_confused") or ()),
             confusion_matrix=np.array(metrics.get("confusion_matrix") or np.zeros((0, 0)), np.int64),
@@ -115,6 +117,30 @@ def read_evaluation(folder: Path) -> EvaluationFacts | str:
         )
     except (KeyError, TypeError, ValueError) as error:
         return problems[0] if problems else f"its metrics.json lacks {error}"
+
+
+def read_verdict(sweep: Path) -> Verdict | str | None:
+    """Read the verdict in a sweep's record: None where there is none, a sentence where it cannot be read."""
+    problems: list[str] = []
+    verdict = _mapping(sweep / "sweep.json", problems).get("verdict")
+    if verdict is None:
+        return f"{sweep.name}: {problems[0]}" if problems else None
+    try:
+        return Verdict(str(verdict["words"]), tuple(map(str, verdict["reasons"])))
+    except (KeyError, TypeError) as error:
+        return f"{sweep.name}: the verdict in its sweep.json lacks {error}"
+
+
+def _probe_settings(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Give what a probe without training was asked for, under the keys of its configuration."""
+    if metrics.get("probe") is None:
+        return {}
+    voting = _dict(metrics.get("voting"))
+    return {
+        "probe": metrics["probe"],
+        **{f"knn.{name}": metrics.get(name) for name in ("neighbours", "temperature")},
+        **{f"data.{name}": voting.get(name) for name in ("selection", "per_class", "per_class_seed")},
+    }
 
 
 def _interval(ends: Any) -> tuple[float, float]:

@@ -45,8 +45,12 @@ def compose_report(
     points = found.points
     loops = {**{point.name: loop for point in points if (loop := latest_loop(point))}, **loops}
     several = len(points) > 1
+    notes = [*(f"{problem}." for problem in found.problems), *notes]
     remarks = _all_remarks(found, notes) if several else [Remark("note", note) for note in notes]
-    sections = [Section("Findings", (Remarks(tuple(remarks)),) if remarks else ())]
+    sections = [
+        *(Section("What the verdict stands on", tuple(map(Text, each.reasons))) for each in found.verdicts),
+        Section("Findings", (Remarks(tuple(remarks)),) if remarks else ()),
+    ]
     if several:
         sections += overview_sections(points, figures, loops)
         sections.append(
@@ -56,13 +60,18 @@ def compose_report(
         sections += _point_sections(point, figures, data, fold=several)
     stamp = now.astimezone().strftime("%Y-%m-%d %H:%M %Z")
     footer = f"Written by `videomae report`, videomae-train {version('videomae-train')}, {stamp}."
-    return Report(title, tuple(summary_sentences(points)), tuple(sections), footer)
+    return Report(title, tuple(summary_of(found)), tuple(sections), footer)
 
 
 def latest_loop(point: Point) -> Path | None:
     """Find the last moving reconstruction that a point's pretraining made."""
     loops = point.pretraining.loops if point.pretraining else {}
     return loops[max(loops)] if loops else None
+
+
+def summary_of(found: Found) -> list[str]:
+    """Say what came out, a sweep's own verdict first."""
+    return [*(verdict.words for verdict in found.verdicts), *summary_sentences(found.points)]
 
 
 def summary_sentences(points: Sequence[Point]) -> list[str]:
