@@ -7,7 +7,13 @@ import pytest
 from run_folders import NOW, pretrain_config, write_evaluation, write_knn, write_point, write_training
 
 from videomae_train.evaluation.seeds import seed_interval
-from videomae_train.reporting.comparing import differing_keys, families_of, from_scratch, settings_of
+from videomae_train.reporting.comparing import (
+    differing_keys,
+    families_from_scratch,
+    families_of,
+    from_scratch,
+    settings_of,
+)
 from videomae_train.reporting.facts import EvaluationFacts, Point
 from videomae_train.reporting.finding import find_points
 from videomae_train.reporting.reading import read_evaluation, read_training
@@ -104,3 +110,22 @@ def test_probes_of_other_settings__are_not_averaged(tmp_path: Path) -> None:
     families = families_of(find_points([tmp_path], NOW).points)
     together = sorted(sorted(point.name for point in family.points) for family in families)
     assert together == [["a", "d"], ["b"], ["c"], ["e"]], "but for the seed that chose the labels"
+
+
+def test_from_scratch__is_averaged_over_seeds_and_not_over_labels(tmp_path: Path) -> None:
+    for per_class in (None, 2):
+        for seed in (0, 1):
+            folder = tmp_path / f"scratch-{per_class}-{seed}"
+            data = {"per_class": per_class, "per_class_seed": seed}
+            config = {"seed": seed, "weights": None, "model": {"hidden_size": 24}, "data": data}
+            write_training(folder / "finetune", "finetune", config)
+            write_evaluation(folder / "evaluate")
+    write_point(tmp_path / "masked", "tube", 0.9, 0)
+    points = find_points([tmp_path], NOW).points
+    found = {family.name: len(family.points) for family in families_from_scratch(points)}
+    assert found == {
+        "from scratch, finetune: data.per_class=2": 2,
+        "from scratch, finetune: data.per_class=null": 2,
+    }
+    (masked,) = families_of(points)
+    assert masked.name == "tube", "what only those from scratch have is no part of its name"

@@ -16,7 +16,8 @@ Interval = tuple[float, float]
 Look = tuple[str, Any, str]  # colour, dashes, marker
 
 _MAX_IN_LEGEND = 16
-_LONGEST_NAME = 34  # characters; a legend of longer ones would leave the panels no room
+_LONGEST_NAME = 40  # characters; a legend of longer ones would leave the panels no room
+_LONGEST_LEVEL = 52  # they are few, and nothing else explains them
 _PARTS = re.compile(r"[^+,/ ]*[+,/ ]|[^+,/ ]+$")  # of a name
 
 
@@ -41,7 +42,13 @@ def draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
     for number, (name, level) in enumerate(levels.items()):
         dashes = style.DASHES[1 + number % (len(style.DASHES) - 1)]
         colour = (style.INK, style.MUTED)[number % 2]  # no colour of a line
-        axes.axhline(level, color=colour, linestyle=dashes, linewidth=1.3, label=f"{name}: {level:.3g}")
+        axes.axhline(
+            level,
+            color=colour,
+            linestyle=dashes,
+            linewidth=1.3,
+            label=f"{_cut(name, _LONGEST_LEVEL)}: {level:.3g}",
+        )
 
 
 def draw_legend(axes: Axes, names: Sequence[str], *, marked: bool, columns: int = 1) -> None:

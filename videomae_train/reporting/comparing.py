@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
@@ -84,13 +84,23 @@ class Family:
 
 def families_of(points: Sequence[Point]) -> tuple[Family, ...]:
     """Put scored points of masked pretraining into families, in the order of their names."""
-    apart = [key for key in differing_keys(points) if not _is_averaged(key)]
+    masked = [point for point in points if point.evaluation is not None and is_masked(point)]
+    return _families(masked, lambda point: masking_of(point)[0])
+
+
+def families_from_scratch(points: Sequence[Point]) -> tuple[Family, ...]:
+    """Put scored points without pretraining into families: few labels are another thing than all."""
+    return _families(from_scratch(points), lambda point: "from scratch")
+
+
+def _families(points: Sequence[Point], kind: Callable[[Point], str]) -> tuple[Family, ...]:
+    """Tell points apart by their kind and by what differs among them, and not by what others have."""
+    apart = [key for key in differing_keys(points) if not _is_averaged(key) and key != _MASK_KIND]
     groups: dict[str, list[Point]] = {}
     for point in points:
-        if point.evaluation is not None and is_masked(point):
-            values = settings_of(point)
-            words = [f"{key}={brief(values.get(key))}" for key in apart if key != _MASK_KIND]
-            groups.setdefault(", ".join([masking_of(point)[0], *words]), []).append(point)
+        values = settings_of(point)
+        words = [f"{key}={brief(values.get(key))}" for key in apart]
+        groups.setdefault(", ".join([kind(point), *words]), []).append(point)
     return tuple(Family(name, tuple(groups[name])) for name in sorted(groups))
 
 

@@ -20,6 +20,7 @@ from videomae_train.reporting.comparing import (
     Family,
     brief,
     differing_keys,
+    families_from_scratch,
     families_of,
     from_scratch,
     is_masked,
@@ -111,9 +112,7 @@ def _ratio_parts(points: Sequence[Point], figures: Path) -> list[Part]:
     if not lines:
         return []
     path = figures / "score-by-ratio.png"
-    scratch = [point.evaluation.top1 for point in from_scratch(points) if point.evaluation]
-    levels = {f"from scratch (n = {len(scratch)})": mean(scratch)} if scratch else {}
-    scores_by_ratio(path, lines, {**levels, **_chance(points)})
+    scores_by_ratio(path, lines, {**_scratch(points), **_chance(points)})
     caption = (
         "Filled marks: mean over seeds with a 95 % t-interval of that mean. Hollow marks: a single run with a bootstrap"
         " interval over its test videos, which says nothing about other seeds; dots join what is not sure. Averaged are"
@@ -142,6 +141,16 @@ def _ratio_table(families: Sequence[Family]) -> Table:
     )  # fmt: skip
     columns = ("Mask", "Ratio", "Top\u20111", "95 % interval", "Seeds", "Interval is")
     return Table(columns, rows, "The figure's numbers.", sorts=True)
+
+
+def _scratch(points: Sequence[Point]) -> dict[str, float]:
+    """Give the mean score from scratch over seeds, for each thing that it is one of."""
+    return {
+        f"{family.name} (n = {len(family.points)})": mean(
+            point.evaluation.top1 for point in family.points if point.evaluation is not None
+        )
+        for family in families_from_scratch(points)
+    }
 
 
 def _chance(points: Sequence[Point]) -> dict[str, float]:
