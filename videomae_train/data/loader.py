@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -184,7 +184,7 @@ class BatchLoader(DataLoader[Any]):
         # or within the writing of a checkpoint. Without it the next batch finds out, at most five seconds later, and
         # is the one place where the error can be explained.
         before = signal.getsignal(signal.SIGCHLD)
-        with _garbage_left_to_the_parent():
+        with _garbage_left_to_the_parent() if self.num_workers else nullcontext():
             batches = super().__iter__()
         if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGCHLD, before)
@@ -196,9 +196,9 @@ def _garbage_left_to_the_parent() -> Generator[None]:
     """Keep what exists now from the garbage collection of processes that are forked meanwhile.
 
     A decoder with threads that somebody has dropped in a cycle would be freed by a forked worker as well, which would
-    wait for ever for threads that it does not have.
+    wait for ever for threads that it does not have. Nothing is collected here: that takes a quarter of a second where
+    the libraries of a training process are loaded, and each prediction of a few videos would wait for it.
     """
-    gc.collect()
     gc.freeze()
     try:
         yield
