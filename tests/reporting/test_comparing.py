@@ -12,6 +12,7 @@ from videomae_train.reporting.comparing import (
     families_from_scratch,
     families_of,
     from_scratch,
+    labels_of,
     settings_of,
 )
 from videomae_train.reporting.facts import EvaluationFacts, Point
@@ -129,3 +130,12 @@ def test_from_scratch__is_averaged_over_seeds_and_not_over_labels(tmp_path: Path
     }
     (masked,) = families_of(points)
     assert masked.name == "tube", "what only those from scratch have is no part of its name"
+
+
+def test_labels__name_the_mask_and_what_else_differs_but_no_seed(tmp_path: Path) -> None:
+    masks = [point(tmp_path, "a", seed=0), point(tmp_path, "b", seed=1), point(tmp_path, "c", ratio=0.5)]
+    assert labels_of(masks) == ("tube 0.9", "tube 0.9", "tube 0.5")
+    rates = [point(tmp_path, f"{rate}", optim={"global_batch": 8, "base_lr": rate}) for rate in (0.1, 0.4)]
+    assert labels_of([*rates, Point("lost")]) == (
+        "tube 0.9, optim.base_lr=0.1", "tube 0.9, optim.base_lr=0.4", "lost",
+    )  # fmt: skip

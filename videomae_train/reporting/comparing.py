@@ -95,13 +95,38 @@ def families_from_scratch(points: Sequence[Point]) -> tuple[Family, ...]:
 
 def _families(points: Sequence[Point], kind: Callable[[Point], str]) -> tuple[Family, ...]:
     """Tell points apart by their kind and by what differs among them, and not by what others have."""
-    apart = [key for key in differing_keys(points) if not _is_averaged(key) and key != _MASK_KIND]
     groups: dict[str, list[Point]] = {}
-    for point in points:
-        values = settings_of(point)
-        words = [f"{key}={brief(values.get(key))}" for key in apart]
-        groups.setdefault(", ".join([kind(point), *words]), []).append(point)
+    for point, name in zip(points, _named_apart(points, kind), strict=True):
+        groups.setdefault(name, []).append(point)
     return tuple(Family(name, tuple(groups[name])) for name in sorted(groups))
+
+
+def labels_of(points: Sequence[Point]) -> tuple[str, ...]:
+    """Name in figures what each point is of, its seed left out.
+
+    That is its mask, or that it has no pretraining, and in what it differs from others of which the same is true;
+    the name of its folder where neither is known.
+    """
+    labels = {id(point): point.name for point in points}
+    fresh = from_scratch(points)
+    masked = [point for point in points if is_masked(point)]
+    for alike, kind in ((fresh, lambda point: "from scratch"), (masked, _mask_label)):
+        labels |= {id(point): name for point, name in zip(alike, _named_apart(alike, kind), strict=True)}
+    return tuple(labels[id(point)] for point in points)
+
+
+def _mask_label(point: Point) -> str:
+    kind, ratio = masking_of(point)
+    return f"{kind} {ratio:g}"
+
+
+def _named_apart(points: Sequence[Point], kind: Callable[[Point], str]) -> list[str]:
+    apart = [key for key in differing_keys(points) if not _is_averaged(key) and key != _MASK_KIND]
+    all_values = [settings_of(point) for point in points]
+    return [
+        ", ".join([kind(point), *(f"{key}={brief(values.get(key))}" for key in apart)])
+        for point, values in zip(points, all_values, strict=True)
+    ]
 
 
 def from_scratch(points: Sequence[Point]) -> tuple[Point, ...]:

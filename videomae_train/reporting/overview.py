@@ -22,8 +22,8 @@ from videomae_train.reporting.comparing import (
     differing_keys,
     families_from_scratch,
     families_of,
-    from_scratch,
     is_masked,
+    labels_of,
     masking_of,
     settings_of,
 )
@@ -161,8 +161,8 @@ def _chance(points: Sequence[Point]) -> dict[str, float]:
 
 def _cost_parts(points: Sequence[Point], figures: Path) -> list[Part]:
     priced = [
-        Priced(label_of(point), point.evaluation.top1, point.evaluation.interval, _costs(point))
-        for point in points
+        Priced(label, point.evaluation.top1, point.evaluation.interval, _costs(point))
+        for point, label in zip(points, labels_of(points), strict=True)
         if point.evaluation is not None and point.trainings
     ]
     if len(priced) < 2:
@@ -178,21 +178,13 @@ def _costs(point: Point) -> tuple[float | None, ...]:
     return (hours_of(point), first.views_per_sec, first.memory_gib)
 
 
-def label_of(point: Point) -> str:
-    """Name what a point is of in figures, its seed left out: its mask, that it has no pretraining, or its name."""
-    if is_masked(point):
-        kind, ratio = masking_of(point)
-        return f"{kind} {ratio:g}"
-    return "from scratch" if point in from_scratch([point]) else point.name
-
-
 def _loss_parts(points: Sequence[Point], figures: Path) -> list[Part]:
     parts: list[Part] = []
     stages: dict[str, list[tuple[str, TrainingFacts]]] = {}
-    for point in points:
+    for point, label in zip(points, labels_of(points), strict=True):
         for stage in point.trainings:
             if "train/loss" in stage.curves:
-                stages.setdefault(stage.verb, []).append((label_of(point), stage))
+                stages.setdefault(stage.verb, []).append((label, stage))
     for verb, runs in stages.items():
         # A run that points share is drawn once.
         unique = {stage.folder.resolve(): (name, stage) for name, stage in runs}
