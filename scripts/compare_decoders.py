@@ -5,6 +5,11 @@ python scripts/compare_decoders.py runs/compared experiment=pretrain_tiny data.p
 Each way is a `videomae pretrain` of its own with the same videos, seed, schedule and number of optimizer steps.
 Printed: seconds and clips per second of the run, its most memory, and the loss over all hidden tokens of the same
 videos under the same masks, which every way computes alike: training losses of parts of them would not compare.
+
+python scripts/compare_decoders.py runs/compared model=small data.path=$DATA trainer.micro_batch=4 --speed
+
+trains nothing to an end: all ways take turns for some seconds each, loader, step and loop together, so that their
+speeds compare.
 """
 
 from __future__ import annotations
@@ -13,11 +18,15 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from videomae_train.benchmarks.alternating import Spread, in_turn
+from videomae_train.benchmarks.step import spread_text
+from videomae_train.commands.bench_setting import MeasuredSetting
 from videomae_train.config import build
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.schema import PretrainConfig
@@ -53,18 +62,48 @@ def main() -> None:
     parser.add_argument(
         "overrides", nargs="+", help="of videomae pretrain; the batch is that of the exact way"
     )
+    parser.add_argument("--speed", action="store_true", help="only how fast each way is, in turn")
+    parser.add_argument("--rounds", type=int, default=5, help="of --speed: turns of each way")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of --speed: of a turn")
     given = parser.parse_args()
-    batch = videos_to_score(given.overrides)
+    if given.speed:
+        compare_speeds(given.folder, given.overrides, given.rounds, given.seconds)
+    else:
+        compare_losses(given.folder, given.overrides)
+
+
+def compare_losses(folder: Path, overrides: list[str]) -> None:
+    """Train every way to its end."""
+    batch = videos_to_score(overrides)
     print("| way | seconds | clips/s | GiB | loss over all hidden tokens |\n|---|---|---|---|---|")
     for name, way in WAYS.items():
-        run = given.folder / name.replace(",", "").replace(" %", "").replace(" ", "-")
-        summary = train(run, [*given.overrides, *way, *fewer_videos(given.overrides, way)])
+        run = folder / name.replace(",", "").replace(" %", "").replace(" ", "-")
+        summary = train(run, [*overrides, *way, *fewer_videos(overrides, way)])
         latest, loss = summary["latest"], loss_of(run / "weights", batch)
         print(
             f"| {name} | {summary['seconds']:.0f} | {latest['train/views_per_sec']:.1f}"
             f" | {latest['train/memory_gib']:.2f} | {loss:.4f} |",
             flush=True,
         )
+
+
+def compare_speeds(folder: Path, overrides: list[str], rounds: int, seconds: float) -> None:
+    """Let the ways take turns; a turn's first step is not timed."""
+    settings = {
+        name: MeasuredSetting(
+            [*overrides, *way, *fewer_videos(overrides, way)], folder / str(number), micro_batches=1
+        )
+        for number, (name, way) in enumerate(WAYS.items())
+    }
+
+    def turn(setting: MeasuredSetting) -> Callable[[int], float]:
+        return lambda number: setting.fit(seconds).step_sec / setting.clips
+
+    timings = in_turn({name: turn(setting) for name, setting in settings.items()}, rounds)
+    print("| way | clips/s | times |\n|---|---|---|")
+    for name in WAYS:
+        rate = Spread.of(1 / timings.seconds[name])
+        print(f"| {name} | {spread_text(rate)} | {spread_text(timings.ratio(name, next(iter(WAYS))))} |")
 
 
 def config_of(overrides: list[str]) -> PretrainConfig:

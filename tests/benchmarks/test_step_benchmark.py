@@ -31,19 +31,23 @@ def test_sizes__are_those_of_the_configuration(size: str) -> None:
 
 def test_synthetic_batch__is_the_same_but_for_what_is_decoded() -> None:
     config = SIZES["tiny"]
-    joint, dual, cross = (synthetic_batch(config, kind, 3, CPU) for kind in ("joint", "dual", "cross"))
-    for other in (dual, cross):
+    kinds = ("joint", "dual", "cross", "cross50")
+    joint, dual, cross, half = (synthetic_batch(config, kind, 3, CPU) for kind in kinds)
+    for other in (dual, cross, half):
         assert torch.equal(joint.clips, other.clips)
         assert torch.equal(joint.visible_idx, other.visible_idx)
     tokens = config.grid.num_tokens
     assert joint.visible_idx.shape[1] + joint.hidden_idx.shape[1] == tokens
     assert dual.hidden_idx.shape[1] + dual.unscored_idx.shape[1] == tokens // 2
     assert cross.hidden_idx.shape[1] == joint.hidden_idx.shape[1] // 4
+    assert half.hidden_idx.shape[1] == joint.hidden_idx.shape[1] // 2
 
 
 def test_flops__fall_from_joint_to_dual_to_cross() -> None:
-    joint, dual, cross = (flops_per_clip(kind, SIZES["tiny"]) for kind in ("joint", "dual", "cross"))
+    kinds = ("joint", "dual", "cross50", "cross")
+    joint, dual, half, cross = (flops_per_clip(kind, SIZES["tiny"]) for kind in kinds)
     assert joint > dual > cross > 0
+    assert joint > half > cross
 
 
 def test_flops__of_transformers_are_ours_and_what_we_leave_out() -> None:

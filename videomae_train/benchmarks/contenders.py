@@ -29,12 +29,13 @@ from videomae_train.training.speed import clip_flops
 from videomae_train.training.tasks import compiled
 from videomae_train.types import PretrainBatch
 
-Kind = Literal["joint", "dual", "cross", "transformers"]
+Kind = Literal["joint", "dual", "cross", "cross50", "transformers"]
 
 DECODERS: dict[Kind, DecodeSampler] = {
     "joint": DecodeAll(),
     "dual": DecodeRunningCells(0.5),
     "cross": DecodeShare(0.25),
+    "cross50": DecodeShare(0.5),
     "transformers": DecodeAll(),
 }
 MASK_RATIO = 0.9
@@ -46,7 +47,7 @@ class Contender:
 
     Attributes:
         kind: Our model with the joint decoder, with dual masking (running cells, half of the tokens decoded), with the
-            cross-attention decoder on a quarter of the hidden tokens; or transformers' model.
+            cross-attention decoder on a quarter or on half of the hidden tokens; or transformers' model.
         precision: Format of the forward pass, by autocast; weights and optimiser are float32.
         compile: Compile from bytes to the loss.
     """
@@ -89,7 +90,8 @@ def synthetic_batch(
 def our_model(config: VideoMAEConfig, kind: Kind) -> VideoMAEForPreTraining:
     """Make our model of a kind, its weights drawn from seed 0."""
     torch.manual_seed(0)
-    return VideoMAEForPreTraining(replace(config, decoder_kind="cross" if kind == "cross" else "joint"))
+    decoder = "cross" if kind in ("cross", "cross50") else "joint"
+    return VideoMAEForPreTraining(replace(config, decoder_kind=decoder))
 
 
 def reference_model(config: VideoMAEConfig) -> nn.Module:

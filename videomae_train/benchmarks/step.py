@@ -154,7 +154,8 @@ def conditions(comparison: StepComparison) -> str:
         f"{options.rounds} rounds in turn, {comparison.steps_a_turn} steps each, PyTorch"
         f" {comparison.torch_version}{threads}; medians, quartiles in brackets. A step: bytes on the device, loss,"
         " gradients, fused AdamW; 90 % tube masks. dual: running cells, half of the tokens decoded; cross:"
-        " cross-attention on a quarter of the hidden ones. times: transformers' in the same format, mode and round."
+        " cross-attention on a quarter of the hidden ones, cross50 on half. times: transformers' in the same format,"
+        " mode and round."
         f" GiB: the most memory of model, optimiser, batch and step in a fresh process ({of_what}). GFLOP: of a clip,"
         f" forward and backward. peak: share of a large matrix product's TFLOP/s, measured here ({peaks}). {agreement}"
     )

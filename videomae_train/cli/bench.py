@@ -27,7 +27,9 @@ def bench() -> None:
 @click.option("--compile", is_flag=True, help="Measure compiled steps beside the eager ones.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
-    "--only", metavar="NAMES", help="Some of joint, dual, cross, transformers, separated by commas."
+    "--only",
+    metavar="NAMES",
+    help="Some of joint, dual, cross, cross50, transformers, separated by commas.",
 )
 @click.option("--memory/--no-memory", default=True, help="Measure peak memory, in a process for each row.")
 @click.option(
@@ -158,10 +160,18 @@ def bench_scaling(
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns of every row.")
 @click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Our processes that decode.  [default: one for each processor, at most 16]",
+)
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."
 )
-def bench_predict(weights: Path, videos: tuple[str, ...], rounds: int, json_file: Path | None) -> None:
+def bench_predict(
+    weights: Path, videos: tuple[str, ...], rounds: int, workers: int | None, json_file: Path | None
+) -> None:
     """Predictions and features of VIDEO with the folder WEIGHTS, beside transformers' pipeline, on the CPU."""
     from videomae_train.commands.bench_predict import run_bench_predict
 
-    run_bench_predict(weights, videos, rounds, json_file)
+    run_bench_predict(weights, videos, rounds, workers, json_file)

@@ -25,7 +25,9 @@ from videomae_train.model import load_classifier
 _STAGES = ("decode", "resize", "model")
 
 
-def run_bench_predict(weights: Path, videos: Sequence[str], rounds: int, json_file: Path | None) -> None:
+def run_bench_predict(
+    weights: Path, videos: Sequence[str], rounds: int, workers: int | None, json_file: Path | None
+) -> None:
     """Measure, print and write the figures.
 
     Raises:
@@ -40,7 +42,8 @@ def run_bench_predict(weights: Path, videos: Sequence[str], rounds: int, json_fi
             todo="Install it beside this package.",
         )
     files = find_videos(videos).paths
-    ours = _Ours(weights)
+    num_workers = choose_num_workers(len(files)) if workers is None else workers
+    ours = _Ours(weights, num_workers)
     ours.check(files)
     rival = PipelineRival(weights)
     comparison = compare_use(
@@ -48,7 +51,7 @@ def run_bench_predict(weights: Path, videos: Sequence[str], rounds: int, json_fi
         {"ours": ours.stages, "transformers": rival.stages},
         files,
         rounds=rounds,
-        num_workers=choose_num_workers(len(files)),
+        num_workers=num_workers,
     )
     console = Console()
     console.print(_table(comparison))
@@ -60,7 +63,7 @@ def run_bench_predict(weights: Path, videos: Sequence[str], rounds: int, json_fi
 class _Ours:
     """`predict` and `features` on the frames that the pipeline takes with PyAV."""
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, num_workers: int) -> None:
         self.model = load_classifier(weights)
         config = self.model.config
         self.views = ViewOptions(
@@ -73,8 +76,10 @@ class _Ours:
             num_crops=1,
             antialias=True,
         )
-        self.predictor = VideoPredictor(self.model, self.views, device="cpu", top_k=config.num_labels)
-        self.extractor = VideoFeatures(self.model, self.views, device="cpu")
+        self.predictor = VideoPredictor(
+            self.model, self.views, device="cpu", top_k=config.num_labels, num_workers=num_workers
+        )
+        self.extractor = VideoFeatures(self.model, self.views, device="cpu", num_workers=num_workers)
         self.numbers = config.label2id
 
     def check(self, files: Sequence[Path]) -> None:
@@ -128,7 +133,7 @@ def _table(comparison: UseComparison) -> Table:
 
 
 def _spread(values: Spread) -> str:
-    return f"{values.median:.2f} ({values.low:.2f}-{values.high:.2f})"
+    return f"{values.median:.2f}\n({values.low:.2f}-{values.high:.2f})"  # one line is too wide for a terminal
 
 
 def _conditions(comparison: UseComparison) -> str:

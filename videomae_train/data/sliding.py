@@ -137,7 +137,7 @@ class _Shelf:
         """Make a clip of frames that were put in."""
         self._resize()
         clips = torch.stack([self._crops[number] for number in numbers], dim=1)
-        return Window(clips.permute(0, 1, 3, 4, 2).contiguous(), numbers[0], self._sec[numbers[0]])
+        return Window(clips, numbers[0], self._sec[numbers[0]])
 
     def forget_before(self, number: int) -> None:
         """Drop the frames before one."""
@@ -150,5 +150,6 @@ class _Shelf:
         options = self._options
         frames = as_clip(np.stack(list(self._fresh.values())))
         crops = crop_views(frames, options.size, options.num_crops, antialias=options.antialias)
-        self._crops.update(zip(self._fresh, crops.unbind(1), strict=True))
+        pictures = crops.permute(0, 1, 3, 4, 2)  # as they lie
+        self._crops.update(zip(self._fresh, pictures.unbind(1), strict=True))
         self._fresh.clear()

@@ -171,7 +171,7 @@ def crop_views(clip: Tensor, size: int, num_crops: int, *, antialias: bool = Tru
         antialias: False as published (cv2).
 
     Returns:
-        uint8 (num_crops, T, C, size, size).
+        uint8 (num_crops, T, C, size, size), a view of (num_crops, T, size, size, C) memory.
     """
     height, width = clip.shape[-2:]
     short = min(height, width)
@@ -180,4 +180,6 @@ def crop_views(clip: Tensor, size: int, num_crops: int, *, antialias: bool = Tru
     room = max(resized_height, resized_width) - size
     starts = [room // 2] if num_crops == 1 else [int(k * room / (num_crops - 1)) for k in range(num_crops)]
     dim = -2 if resized_height > resized_width else -1
-    return torch.stack([resized.narrow(dim, start, size) for start in starts])
+    # Rows of pixels are copied as they lie; a stack of (T, C, size, size) would turn each of them into planes and back.
+    crops = [resized.narrow(dim, start, size).permute(0, 2, 3, 1) for start in starts]
+    return torch.stack(crops).permute(0, 1, 4, 2, 3)

@@ -203,11 +203,10 @@ def evaluation_views(video: Video, options: ViewOptions) -> Tensor:
     frames, places = np.unique(windows, return_inverse=True)
     clip = as_clip(video.decode(frames))
     crops = crop_views(clip, options.size, options.num_crops, antialias=options.antialias)
-    picked = crops[:, torch.from_numpy(places.reshape(windows.shape))]
-    num_views = options.num_clips * options.num_crops
-    return picked.permute(1, 0, 2, 4, 5, 3).reshape(
-        num_views, *windows.shape[1:], options.size, options.size, 3
-    )
+    pictures = crops.permute(0, 1, 3, 4, 2).flatten(0, 1)  # of the first crop all frames, then of the next
+    firsts = len(frames) * torch.arange(options.num_crops)[:, None]
+    picked = torch.from_numpy(places.reshape(windows.shape))[:, None] + firsts  # (num_clips, num_crops, T)
+    return pictures.index_select(0, picked.flatten()).unflatten(0, (-1, windows.shape[-1]))
 
 
 def evaluation_windows(video: Video, options: ViewOptions) -> np.ndarray:

@@ -10,6 +10,7 @@ from timm.layers.drop import DropPath
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from videomae_train.model.config import VideoMAEConfig
 
@@ -114,6 +115,34 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: float) -> Tenso
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2)
 
 
+class RecomputingMlp(Mlp):
+    """timm's MLP, which keeps its hidden layer for the backward pass once instead of twice.
+
+    Backward needs the values before the activation function and those after it, the largest tensors of a block. Here it
+    computes the latter again, which takes next to no time; no matrix product is done twice, and all numbers stay the
+    same.
+    """
+
+    def __init__(self, sizes: BlockSizes) -> None:
+        super().__init__(
+            sizes.width, sizes.mlp_width, act_layer=ACTIVATIONS[sizes.act], drop=(0.0, sizes.drop)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform tokens (..., D)."""
+        hidden = self.fc1(x)
+        if not hidden.requires_grad:
+            return self.drop2(self._second_half(hidden))
+        # Recomputation ends where everything that was saved is there again: before the matrix product. Nothing random
+        # is within.
+        return self.drop2(
+            checkpoint(self._second_half, hidden, use_reentrant=False, preserve_rng_state=False)
+        )
+
+    def _second_half(self, hidden: Tensor) -> Tensor:
+        return self.fc2(self.norm(self.act(hidden)))
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: x += attention(norm1(x)); x += mlp(norm2(x))."""
 
@@ -122,7 +151,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(sizes.width, eps=sizes.eps)
         self.attn = Attention(sizes)
         self.norm2 = nn.LayerNorm(sizes.width, eps=sizes.eps)
-        self.mlp = Mlp(sizes.width, sizes.mlp_width, act_layer=ACTIVATIONS[sizes.act], drop=(0.0, sizes.drop))
+        self.mlp = RecomputingMlp(sizes)
         self.drop_path = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
 
     def forward(self, x: Tensor, num_queries: int | None = None) -> Tensor:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from videomae_train.model.blocks import ACTIVATIONS, BlockSizes, attend, decoder_sizes
+from videomae_train.model.blocks import BlockSizes, RecomputingMlp, attend, decoder_sizes
 from videomae_train.model.config import VideoMAEConfig
 
 
@@ -38,7 +37,7 @@ class CrossBlock(nn.Module):
         self.norm1 = nn.LayerNorm(sizes.width, eps=sizes.eps)
         self.attn = CrossAttention(sizes)
         self.norm2 = nn.LayerNorm(sizes.width, eps=sizes.eps)
-        self.mlp = Mlp(sizes.width, sizes.mlp_width, act_layer=ACTIVATIONS[sizes.act], drop=(0.0, sizes.drop))
+        self.mlp = RecomputingMlp(sizes)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Transform queried tokens (B, M, D) in the light of the context (B, V, D)."""
