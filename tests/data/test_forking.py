@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from torch.utils.data import IterableDataset
 
-from videomae_train.data.loader import make_stream_loader
+from videomae_train.data.loader import BatchLoader, make_stream_loader
 from videomae_train.data.options import LoaderOptions
 from videomae_train.types import VideoFileBatch
 
@@ -40,11 +43,15 @@ class Collecting(IterableDataset[Any]):
         return ""
 
 
-def test_worker__frees_nothing_that_the_parent_dropped(tmp_path: Path) -> None:
-    freed = tmp_path / "freed by a worker"
+def collecting_loader() -> BatchLoader:
     videos = Collecting()
     options = LoaderOptions(num_workers=1, prefetch_batches=1, pin_memory=False, decode_timeout_sec=60.0)
-    loader = make_stream_loader(videos, videos, options)
+    return make_stream_loader(videos, videos, options)
+
+
+def test_worker__frees_nothing_that_the_parent_dropped(tmp_path: Path) -> None:
+    freed = tmp_path / "freed by a worker"
+    loader = collecting_loader()
     kept = Threaded(freed)
     gc.disable()
     try:
@@ -55,3 +62,18 @@ def test_worker__frees_nothing_that_the_parent_dropped(tmp_path: Path) -> None:
     finally:
         gc.enable()
     assert not freed.exists()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no call gives freed memory back")
+def test_fork__shares_no_memory_that_is_free() -> None:
+    blocks = [torch.ones(2**14, dtype=torch.uint8) for _ in range(2**13)]  # 128 MiB
+    last = blocks.pop()  # on top of the others, which the allocator keeps therefore
+    del blocks
+    before = resident_bytes()
+    assert len(list(collecting_loader())) == 1
+    assert before - resident_bytes() > 2**26
+    assert last.all()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
