@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from timm.layers.mlp import Mlp
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -22,7 +23,7 @@ from videomae_train.benchmarks.measuring import timed
 from videomae_train.benchmarks.sizes import SIZES
 from videomae_train.benchmarks.step import chosen_device, spread_text
 from videomae_train.model import pretraining
-from videomae_train.model.blocks import Block
+from videomae_train.model.blocks import Block, RecomputingMlp
 from videomae_train.model.pretraining import VideoMAEForPreTraining
 
 Without = Callable[[], AbstractContextManager[Any]]
@@ -121,6 +122,7 @@ CHANGES: dict[str, Without] = {
     "last block on visible tokens too": lambda: _replaced(Block, "forward", _all_queries(Block.forward)),
     "attention without a fused kernel": lambda: sdpa_kernel(SDPBackend.MATH),
     "optimiser without a fused kernel": _one_by_one,
+    "hidden layers of MLPs kept twice": lambda: _replaced(RecomputingMlp, "forward", Mlp.forward),
 }
 
 
