@@ -96,9 +96,10 @@ class VideoMAEForPreTraining(nn.Module):
             Scalar, at least float32 whatever autocast does.
         """
         patches = self._cut_bytes(clips)
+        # Before the forward pass: after it, what the target computes on the way would come on top of all activations.
+        truth = self._truth(patches, hidden_idx)
         queries = hidden_idx if unscored_idx is None else torch.cat([hidden_idx, unscored_idx], dim=1)
         prediction = self._predict(patches, visible_idx, queries)[:, : hidden_idx.shape[1]]
-        truth = self.target(self._unit_pixels(gather_tokens(patches, hidden_idx)))
         return F.mse_loss(prediction.to(truth.dtype), truth)
 
     def dual_masking_loss(self, clips: Tensor, visible_idx: Tensor, decoded_idx: Tensor) -> Tensor:
@@ -117,8 +118,8 @@ class VideoMAEForPreTraining(nn.Module):
             Scalar: squared errors averaged over all decoded tokens of the batch that are hidden.
         """
         patches = self._cut_bytes(clips)
+        truth = self._truth(patches, decoded_idx)
         prediction = self._predict(patches, visible_idx, decoded_idx)
-        truth = self.target(self._unit_pixels(gather_tokens(patches, decoded_idx)))
         errors = (prediction.to(truth.dtype) - truth).square().mean(dim=-1)
         hidden = torch.ones(patches.shape[:2], dtype=truth.dtype, device=patches.device)
         scored = hidden.scatter(1, visible_idx, 0.0).gather(1, decoded_idx)
@@ -200,6 +201,11 @@ class VideoMAEForPreTraining(nn.Module):
         check_token_numbers(hidden_idx, name="hidden_idx", batch=batch, num_tokens=num_tokens)
         visible = self.encoder.patch_embed.normalise(gather_tokens(patches, visible_idx))
         return self.decode(self.encoder(visible, visible_idx), visible_idx, hidden_idx)
+
+    def _truth(self, patches: Tensor, hidden_idx: Tensor) -> Tensor:
+        batch, num_tokens, _ = patches.shape
+        check_token_numbers(hidden_idx, name="hidden_idx", batch=batch, num_tokens=num_tokens)
+        return self.target(self._unit_pixels(gather_tokens(patches, hidden_idx)))
 
     def _cut_bytes(self, clips: Tensor) -> Tensor:
         if clips.dtype != torch.uint8:
