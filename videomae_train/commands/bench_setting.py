@@ -110,13 +110,16 @@ class MeasuredSetting:
         return clock
 
     def start_and_end(self) -> tuple[float, float]:
-        """Time all of a short run but its steps, and the saving of its end; seconds."""
+        """Time all of a short run but its steps past the first, and the saving of its end; seconds.
+
+        The first step is slower than others and happens once, like a start.
+        """
         began = time.perf_counter()
         self._open()
         clock = self.fit(0.0, saves=True)
         ended = time.perf_counter()
         save = ended - clock.ended_at
-        return ended - began - clock.steps_done * clock.step_sec, save
+        return ended - began - clock.seconds, save
 
     def stages(self) -> StageSeconds:
         """Give the processor seconds of one video, by what they went into: means over a few."""
