@@ -21,8 +21,9 @@ install: .venv/.installed  ## Install everything into .venv, from uv.lock
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
+# Bytecode now: where Python may not write it later (PYTHONDONTWRITEBYTECODE), every start would compile torch anew, 10 s.
 .venv/.installed: .venv/bin/uv uv.lock pyproject.toml
-	$(UV) sync --frozen --quiet
+	$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 demo: install  ## Run the main job on generated videos: shards, pretraining, fine-tuning, report (about 5 minutes)

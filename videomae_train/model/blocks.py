@@ -14,6 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from videomae_train.model.config import VideoMAEConfig
 
+# Queries times keys up to which a processor attends in bf16 with plain matrix products; see `attend`.
+_MOST_PLAIN_SCORES = 256 * 256
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "gelu_pytorch_tanh": GELUTanh, "relu": nn.ReLU}
 
 
@@ -110,9 +113,24 @@ class Attention(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: float) -> Tensor:
-    """Scaled dot-product attention over heads: q (B, Q, D), k and v (B, K, D) give (B, Q, D)."""
+    """Scaled dot-product attention over heads: q (B, Q, D), k and v (B, K, D) give (B, Q, D).
+
+    torch's fused kernel for processors computes bf16 without their bf16 instructions. Where the scores are few, matrix
+    products, which use them, are faster (docs/performance.md) and round about twice as much (0.4 %), since scores are
+    bf16 too; where they are many, they would not fit the memory.
+    """
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2).flatten(2)
+    if q.is_cpu and q.dtype == torch.bfloat16 and q.shape[-2] * k.shape[-2] <= _MOST_PLAIN_SCORES:
+        found = _attend_plainly(q, k, v, dropout)
+    else:
+        found = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    return found.transpose(1, 2).flatten(2)
+
+
+def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Attend with the scores written out: q (B, heads, Q, d), k and v (B, heads, K, d); softmax in float32."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return F.dropout(scores.softmax(-1, dtype=torch.float32).to(v.dtype), dropout) @ v
 
 
 class RecomputingMlp(Mlp):
