@@ -27,6 +27,7 @@ from videomae_train.data.layout import write_json
 from videomae_train.errors import VideoMAETrainError
 
 MOTIONS, CLIPS = "motions", "clips"
+SWEEPS = {"all": "study", "one": "study_worth"}
 MOST_WORKERS = 8
 
 
@@ -39,7 +40,8 @@ def main() -> None:
     out = asked.out / asked.budget
     failed = False
     for name, (packed, split) in sets(asked, out).items():
-        failed |= study(name, packed, split, out / name, asked.budget, asked.overrides)
+        words = sweep_words(name, packed, split, out / name, asked.budget, asked.masks)
+        failed |= study(name, words, out / name, asked.budget, asked.overrides)
     sys.exit(int(failed))
 
 
@@ -52,6 +54,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--splits", type=Path, help="lists of that folder's splits")
     parser.add_argument("--budget", choices=BUDGETS, default="smoke")
     parser.add_argument("--only", choices=(MOTIONS, CLIPS), help="one of the two sets; the other another day")
+    parser.add_argument(
+        "--masks", choices=SWEEPS, default="all",
+        help="one: tube at 0.9 and from scratch only, to find the budget from which pretraining is worth it;"
+        " the same command without it then adds the others",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     parser.add_argument("--summary", action="store_true", help="run nothing; sum up all that is in --out")
     parser.add_argument("overrides", nargs="*", help="of the sweep, such as sweep.at_once=2 launcher=slurm")
@@ -85,9 +92,9 @@ def packed_clips(data: Path, splits: Path | None, packed: Path) -> Path:
     return packed
 
 
-def study(name: str, packed: Path, split: str, sweep: Path, budget: str, overrides: Sequence[str]) -> bool:
+def study(name: str, words: Sequence[str], sweep: Path, budget: str, overrides: Sequence[str]) -> bool:
     """Run the sweep on one set and write what came of it; say whether a point failed."""
-    code = videomae("pretrain", *sweep_words(name, packed, split, sweep, budget), *overrides)
+    code = videomae("pretrain", *words, *overrides)
     if code not in (0, 1):  # refused, or stopped by a signal: there is nothing new to tell
         sys.exit(code)
     write_json(sweep / STUDY, {"set": name, "budget": budget, "changes": changes_of(overrides)})
@@ -98,15 +105,25 @@ def study(name: str, packed: Path, split: str, sweep: Path, budget: str, overrid
     return code != 0
 
 
-def sweep_words(name: str, packed: Path, split: str, sweep: Path, budget_name: str) -> list[str]:
+def sweep_words(
+    name: str, packed: Path, split: str, sweep: Path, budget_name: str, masks: str = "all"
+) -> list[str]:
     """Give the command line of one set's sweep, without what the user adds."""
     budget = BUDGETS[budget_name]
     return [
-        *("-m", "sweep=study", f"run={sweep}", f"data.path={packed}", f"loader.num_workers={workers()}"),
+        *(
+            "-m",
+            f"sweep={SWEEPS[masks]}",
+            f"run={sweep}",
+            f"data.path={packed}",
+            f"loader.num_workers={workers()}",
+        ),
         *(f"data.selection={split}/train", f"finetune.data.selection={split}/train"),
         *(f"evaluate.data.selection={split}/test", f"seed={budget.seeds}"),
         *(f"finetune.data.per_class={budget.per_class}", *steps("", budget.pretrain_steps)),
-        *(*steps("finetune.", budget.finetune_steps), *direction(name)),
+        *steps("finetune.", budget.finetune_steps),
+        f"finetune.validation.every_steps={budget.finetune_steps}",  # the last weights are scored, not the best
+        *direction(name),
     ]
 
 

@@ -37,7 +37,7 @@ class Budget:
     """How much is spent.
 
     Attributes:
-        pretrain_steps: Of each pretraining, 16 videos x 2 views each.
+        pretrain_steps: Of each pretraining, 8 videos x 2 views each.
         finetune_steps: Of each classifier, pretrained or not.
         seeds: As the command line has them.
         per_class: Labelled videos of each class, as the command line has them; null for all.
@@ -55,7 +55,7 @@ class Budget:
 
 BUDGETS = {
     "smoke": Budget(4, 4, "0", "null", 48, is_fair=False),
-    "small": Budget(500, 100, "0,1,2", "null,2", 480, is_fair=False),
+    "small": Budget(500, 300, "0,1,2", "null,2", 480, is_fair=False),
     "fair": Budget(2500, 300, "0,1,2", "null,2", 480, is_fair=True),
     "long": Budget(10000, 300, "0,1,2", "null,2", 1920, is_fair=True),
 }
