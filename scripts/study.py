@@ -20,9 +20,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from videomae_train.benchmarks.study import BUDGETS, STUDY, changes_of, read_result
+from videomae_train.benchmarks.study import BUDGETS, STUDY, SUMMARY, changes_of, read_result
 from videomae_train.benchmarks.study_words import write_summary, write_verdict
 from videomae_train.commands.demo import make_motion_set
+from videomae_train.config.sweep import quoted
 from videomae_train.data.layout import write_json
 from videomae_train.errors import VideoMAETrainError
 
@@ -123,8 +124,14 @@ def sweep_words(
         *(f"finetune.data.per_class={budget.per_class}", *steps("", budget.pretrain_steps)),
         *steps("finetune.", budget.finetune_steps),
         f"finetune.validation.every_steps={budget.finetune_steps}",  # the last weights are scored, not the best
-        *direction(name),
+        *(*direction(name), f"sweep.reuse=[{','.join(map(quoted, other_budgets(sweep)))}]"),
     ]
+
+
+def other_budgets(sweep: Path) -> list[Path]:
+    """Find the same set's sweeps at other budgets: from scratch is the same at all."""
+    found = sweep.parent.parent.glob(f"*/{sweep.name}/{SUMMARY}")
+    return sorted(file.parent.absolute() for file in found if file.parent != sweep)
 
 
 def workers() -> int:

@@ -84,16 +84,36 @@ def test_sweep__spends_the_budget_at_every_point(
     assert chosen.get("finetune.data.flip") == ("false" if name == "motions" else None)
 
 
+def test_one_mask__is_some_of_the_points_of_all(script: ModuleType, tmp_path: Path) -> None:
+    """So that the others can be added in the same folder."""
+    every, one = (
+        read_sweep(script.sweep_words("clips", tmp_path, "split1", tmp_path / "sweep", "fair", masks))
+        for masks in ("all", "one")
+    )
+    assert len(one.points) == len(every.points) * 2 // 7
+    assert set(one.points) < set(every.points)
+    assert (one.shared, one.options.finetune) == (every.shared, every.options.finetune)
+
+
+def test_other_budgets__of_the_same_set_are_reused(script: ModuleType, tmp_path: Path) -> None:
+    for budget, name in (("small", "clips"), ("fair", "clips"), ("long", "motions")):
+        (tmp_path / budget / name).mkdir(parents=True)
+        (tmp_path / budget / name / "sweep.json").write_text("{}")
+    words = script.sweep_words("clips", tmp_path, "split1", tmp_path / "fair" / "clips", "fair")
+    assert read_sweep(words).options.reuse == (str(tmp_path / "small" / "clips"),)
+
+
 def test_machine__is_handed_on_to_every_stage(script: ModuleType, tmp_path: Path) -> None:
     words = script.sweep_words("clips", tmp_path, "split1", tmp_path / "sweep", "fair")
     of_machine = ["trainer.accelerator=gpu", "trainer.precision=bf16", "loader.num_workers=6"]
-    sweep = read_sweep([*words, *of_machine])
+    of_machine += ["trainer.threads=1"]
+    sweep = read_sweep([*words, *of_machine, "trainer.compile=true"])
     for point in (sweep.points[0], sweep.points[-1]):
         stages = sweep.compose(point).sweep
         finetune = sweep.later_words("finetune", point, stages)
         evaluate = sweep.later_words("evaluate", point, stages)
-        assert {*of_machine, "trainer.devices=1"} <= set(finetune)
-        assert {"accelerator=gpu", "loader.num_workers=6"} <= set(evaluate)
+        assert {*of_machine, "trainer.devices=1", "trainer.compile=True"} <= set(finetune)
+        assert {"accelerator=gpu", "threads=1", "loader.num_workers=6"} <= set(evaluate)
         assert f"data.per_class_seed={stages.finetune[4].partition('=')[2]}" in finetune
 
 

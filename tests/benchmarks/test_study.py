@@ -92,7 +92,8 @@ def test_an_altered_study__decides_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["sweep.at_once=2", "launcher=slurm", "hydra.launcher.partition=gpu", "trainer.precision=bf16", "trainer=gpu",
+    ["sweep.at_once=2", "sweep.reuse=[x]", "trainer.compile=true",
+     "launcher=slurm", "hydra.launcher.partition=gpu", "trainer.precision=bf16", "trainer=gpu",
      "finetune.loader.num_workers=4", "evaluate.accelerator=gpu"],
 )  # fmt: skip
 def test_the_machine__is_no_change_of_the_study(word: str) -> None:

@@ -6,6 +6,7 @@ Except in the slow tests a stage's process is a stand-in that leaves the files b
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,28 @@ def test_another_recipe__is_refused_in_the_same_folder(
     assert len(stand_ins.ran) == 2
     assert videomae("pretrain", "-m", *words, "seed=0,1,2", f"run={tmp_path / 'sweep'}") == 0
     assert len(stand_ins.ran) == 3, "further points are welcome"
+
+
+def test_reuse__takes_what_another_sweep_has_finished_by_the_same_recipe(
+    words: list[str], stand_ins: StandIns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "far" / "second"
+    stand_ins.failing = "seed-1/finetune"
+    assert videomae("pretrain", "-m", *words, *CHAIN, "seed=0,1", f"run={first}") == 1
+    before, stand_ins.failing = len(stand_ins.ran), ""
+    command = ["pretrain", "-m", *words, *CHAIN, "seed=0,1,2", f"run={second}", f"sweep.reuse=[{first}]"]
+    assert videomae(*command) == 0
+    missing = [f"{verb} seed-2" for verb in ("pretrain", "finetune", "evaluate")]
+    assert stand_ins.ran[before:] == ["finetune seed-1", "evaluate seed-1", *missing]
+    assert {point["state"] for point in summary(second).values()} == {"finished"}
+    reference = json.loads((second / "seed-0" / "evaluate" / "stage.json").read_text())["run"]
+    assert (second / "seed-0" / "evaluate" / reference).resolve() == first / "seed-0" / "evaluate"
+    shutil.rmtree(first)
+    assert videomae(*command[:-1]) == 0
+    assert len(stand_ins.ran) == before + 5 + 4, "what is gone is run again, here"
+    assert not first.exists()
+    assert videomae(*command) == 2
+    assert "sweep.reuse" in capsys.readouterr().err
 
 
 def test_a_stage_that_the_sweep_has_not__is_refused(

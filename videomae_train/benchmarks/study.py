@@ -62,7 +62,7 @@ BUDGETS = {
 
 # What changes where and how fast a study runs, not what it asks.
 _OF_MACHINE = re.compile(
-    r"(launcher|hydra|sweep\.at_once|(finetune\.)?(trainer|loader|logger|watch)"
+    r"(launcher|hydra|sweep\.(at_once|reuse)|(finetune\.)?(trainer|loader|logger|watch)"
     r"|evaluate\.(accelerator|devices|num_nodes|threads|loader))\b.*"
 )
 

@@ -34,7 +34,7 @@ def run_sweep(arguments: Sequence[str]) -> None:
     """
     _refuse_ranks()
     sweep = read_sweep(arguments)
-    known = known_places(sweep.folder)
+    known = known_places(sweep.folder, sweep.options.reuse)
     plan = plan_sweep(sweep, known)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     refer_to_shared(sweep.folder, plan)

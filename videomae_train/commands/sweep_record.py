@@ -114,15 +114,51 @@ class SweepRecord:
         }  # fmt: skip
 
     def _place(self, stage: Stage) -> str:
-        return stage.folder.relative_to(self.folder).as_posix()
+        return Path(os.path.relpath(stage.folder, self.folder)).as_posix()
 
 
-def known_places(folder: Path) -> dict[str, str]:
-    """Read where earlier starts of a sweep have put their stages: identity -> folder, relative to the sweep's.
+def known_places(folder: Path, reuse: Sequence[str] = ()) -> dict[str, str]:
+    """Read where stages lie: those that earlier starts of a sweep have placed, and what other sweeps have finished.
+
+    Args:
+        folder: The sweep's.
+        reuse: Folders of other sweeps.
+
+    Returns:
+        Identity -> folder of the run, relative to the sweep's.
 
     Raises:
-        ConfigError: sweep.json is not what was written.
+        ConfigError: A sweep.json is not what was written, or a folder to reuse has none.
     """
+    # A run of another sweep that is gone would be made anew in a folder that is not ours.
+    own = {
+        identity: place
+        for identity, place in _recorded_places(folder).items()
+        if not place.startswith("../") or _is_finished(folder / place)
+    }
+    others = {
+        identity: Path(os.path.relpath(Path(other) / place, folder)).as_posix()
+        for other in reuse
+        for identity, place in _recorded_places(_existing(Path(other))).items()
+        if _is_finished(Path(other) / place)
+    }
+    return {**others, **own}
+
+
+def _existing(other: Path) -> Path:
+    if not (other / SUMMARY).is_file():
+        raise ConfigError(
+            where="sweep.reuse", came=str(other), expected=f"the folder of a sweep, with its {SUMMARY}",
+            todo="Leave it out, or name the folder that the other sweep's run= named.",
+        )  # fmt: skip
+    return other
+
+
+def _is_finished(run: Path) -> bool:
+    return any((run / name).is_file() for name in ("metrics.json", "run.json"))
+
+
+def _recorded_places(folder: Path) -> dict[str, str]:
     file = folder / SUMMARY
     try:
         return dict(json.loads(file.read_text(encoding="utf-8"))["runs"])

@@ -39,6 +39,7 @@ class SweepOptions(Frozen):
         knn: The same of probing with probe=knn, which trains nothing and ends its point with a score.
         evaluate: The same of the scoring.
         at_once: Points that this machine runs beside each other.
+        reuse: Folders of other sweeps; what they have finished by the same recipe on the same videos is not run again.
     """
 
     grids: tuple[dict[str, Any], ...]
@@ -49,6 +50,7 @@ class SweepOptions(Frozen):
     knn: tuple[str, ...]
     evaluate: tuple[str, ...]
     at_once: PositiveInt
+    reuse: tuple[str, ...]
 
 
 class Setting(NamedTuple):

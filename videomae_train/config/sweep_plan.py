@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -253,14 +254,17 @@ def _folders(
         for draft in chain:
             own = f"{point.name}/{draft.verb}"
             place = own if users[draft.identity] == 1 else f"{SHARED}/{draft.verb}-{draft.identity}"
-            folders[draft.identity] = sweep.folder / known.get(draft.identity, place)
+            folders[draft.identity] = Path(os.path.normpath(sweep.folder / known.get(draft.identity, place)))
     return folders
 
 
 def _check_places(sweep: Sweep, folders: Mapping[str, Path], known: Mapping[str, str]) -> None:
     """Refuse to go on in a run of another recipe."""
     before = {place: identity for identity, place in known.items()}
-    places = {identity: folder.relative_to(sweep.folder).as_posix() for identity, folder in folders.items()}
+    places = {
+        identity: Path(os.path.relpath(folder, sweep.folder)).as_posix()
+        for identity, folder in folders.items()
+    }
     taken = [
         place
         for identity, place in places.items()
