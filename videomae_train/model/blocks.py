@@ -128,9 +128,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: float) -> Tenso
 
 
 def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Attend with the scores written out: q (B, heads, Q, d), k and v (B, heads, K, d); softmax in float32."""
+    """Attend with the scores written out: q (B, heads, Q, d), k and v (B, heads, K, d), all bf16."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return F.dropout(scores.softmax(-1, dtype=torch.float32).to(v.dtype), dropout) @ v
+    # Autocast would have softmax give float32, three times the memory; inside it computes in float32 either way.
+    with torch.autocast("cpu", enabled=False):
+        weights = scores.softmax(-1)
+    return F.dropout(weights, dropout) @ v
 
 
 class RecomputingMlp(Mlp):
