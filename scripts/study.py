@@ -15,12 +15,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from videomae_train.benchmarks.study import BUDGETS, STUDY, SUMMARY, changes_of, read_result
+from videomae_train.benchmarks.study_record import write_record
 from videomae_train.benchmarks.study_words import write_summary, write_verdict
 from videomae_train.commands.demo import make_motion_set
 from videomae_train.config.sweep import quoted
@@ -38,11 +39,15 @@ def main() -> None:
     if asked.summary:
         print(write_summary(asked.out).read_text())
         return
+    if asked.record is not None:
+        print(f"{write_record(asked.out, asked.record)} files in {asked.record}")
+        return
     out = asked.out / asked.budget
     failed = False
     for name, (packed, split) in sets(asked, out).items():
         words = sweep_words(name, packed, split, out / name, asked.budget, asked.masks)
-        failed |= study(name, words, out / name, asked.budget, asked.overrides)
+        about = {"set": name, "budget": asked.budget, "data": str(packed.absolute())}
+        failed |= study(about, words, out / name, asked.overrides)
     sys.exit(int(failed))
 
 
@@ -62,6 +67,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     parser.add_argument("--summary", action="store_true", help="run nothing; sum up all that is in --out")
+    parser.add_argument("--record", type=Path, help="run nothing; keep the figures of --out as FILE.tar.xz")
     parser.add_argument("overrides", nargs="*", help="of the sweep, such as sweep.at_once=2 launcher=slurm")
     asked = parser.parse_intermixed_args(words)
     if asked.only == CLIPS and asked.data is None:
@@ -93,15 +99,15 @@ def packed_clips(data: Path, splits: Path | None, packed: Path) -> Path:
     return packed
 
 
-def study(name: str, words: Sequence[str], sweep: Path, budget: str, overrides: Sequence[str]) -> bool:
+def study(about: Mapping[str, str], words: Sequence[str], sweep: Path, overrides: Sequence[str]) -> bool:
     """Run the sweep on one set and write what came of it; say whether a point failed."""
     code = videomae("pretrain", *words, *overrides)
     if code not in (0, 1):  # refused, or stopped by a signal: there is nothing new to tell
         sys.exit(code)
-    write_json(sweep / STUDY, {"set": name, "budget": budget, "changes": changes_of(overrides)})
+    write_json(sweep / STUDY, {**about, "changes": changes_of(overrides)})
     result = read_result(sweep)
     print(write_verdict(sweep, result), f"In words: {sweep / 'study.md'}", sep="\n")
-    title = f"Study on {name}, budget {budget}: pretraining against from scratch is {result.verdict}"
+    title = f"Study on {result.name}, budget {result.budget}: pretraining against from scratch is {result.verdict}"
     videomae("report", sweep, "--out", sweep.with_suffix(".html"), "--title", title)
     return code != 0
 

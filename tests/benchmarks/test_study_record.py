@@ -1,0 +1,68 @@
+"""A study's record: the same figures from the archive as from the runs, nothing of the machine, no videos."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from studies import CLEAR, DATA, write_study
+
+from videomae_train.benchmarks.study import read_result
+from videomae_train.benchmarks.study_record import write_record
+from videomae_train.benchmarks.study_words import write_summary
+from videomae_train.errors import ConfigError
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    out = tmp_path / "runs" / "study"
+    sweep = write_study(out, "fair", {"null": CLEAR})
+    run = sweep / "_shared" / "pretrain-0123"
+    for folder in ("weights", "checkpoints", "reconstructions", "logs/version_0"):
+        (run / folder).mkdir(parents=True)
+    (run / "recipe.json").write_text(json.dumps({"run": str(run.absolute()), "data": {"path": DATA}}))
+    (run / "logs" / "version_0" / "metrics.csv").write_text("step,loss\n1,0.9\n")
+    for large in (
+        "weights/model.safetensors",
+        "checkpoints/step-2.ckpt",
+        "reconstructions/step-00000002.mp4",
+    ):
+        (run / large).write_bytes(b"large")
+    return out
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+def test_record__says_what_the_runs_say(out: Path, tmp_path: Path) -> None:
+    write_record(out, tmp_path / "study.tar.xz")
+    again = unpacked(tmp_path / "study.tar.xz", tmp_path / "again")
+    assert read_result(again / "fair" / "motions") == read_result(out / "fair" / "motions")
+    assert write_summary(again).read_text() == write_summary(out).read_text()
+    assert (again / "fair/motions/_shared/pretrain-0123/logs/version_0/metrics.csv").is_file()
+
+
+def test_record__has_no_weights_no_pictures_and_no_paths_of_the_machine(out: Path, tmp_path: Path) -> None:
+    count = write_record(out, tmp_path / "study.tar.xz")
+    again = unpacked(tmp_path / "study.tar.xz", tmp_path / "again")
+    files = [file for file in again.rglob("*") if file.is_file()]
+    assert len(files) == count
+    texts = [file.read_bytes() for file in files]
+    assert b"large" not in texts
+    assert not any(DATA.encode() in text or bytes(tmp_path) in text for text in texts)
+    recipe = json.loads((again / "fair/motions/_shared/pretrain-0123/recipe.json").read_text())
+    assert recipe == {"run": "study/fair/motions/_shared/pretrain-0123", "data": {"path": "data"}}
+
+
+def test_record__is_the_same_bytes_for_the_same_files(out: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_record(out, tmp_path / f"{name}.tar.xz")
+    assert (tmp_path / "one.tar.xz").read_bytes() == (tmp_path / "two.tar.xz").read_bytes()
+
+
+def test_record__of_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no study"):
+        write_record(tmp_path, tmp_path / "study.tar.xz")
