@@ -44,10 +44,11 @@ def main() -> None:
         return
     out = asked.out / asked.budget
     failed = False
-    for name, (packed, split) in sets(asked, out).items():
+    for name, (packed, split) in sets(asked).items():
         words = sweep_words(name, packed, split, out / name, asked.budget, asked.masks)
         about = {"set": name, "budget": asked.budget, "data": str(packed.absolute())}
         failed |= study(about, words, out / name, asked.overrides)
+    print(f"All budgets and sets so far: {write_summary(asked.out)}")
     sys.exit(int(failed))
 
 
@@ -75,15 +76,16 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return asked
 
 
-def sets(asked: argparse.Namespace, out: Path) -> dict[str, tuple[Path, str]]:
-    """Make or find the packed sets that are asked for: name -> folder and split."""
+def sets(asked: argparse.Namespace) -> dict[str, tuple[Path, str]]:
+    """Make or find the packed sets that are asked for, budgets' own where they differ: name -> folder and split."""
     found: dict[str, tuple[Path, str]] = {}
     if asked.data is not None and asked.only != MOTIONS:
-        found[CLIPS] = (packed_clips(asked.data, asked.splits, out / "data-clips"), "split1")
+        found[CLIPS] = (packed_clips(asked.data, asked.splits, asked.out / "data-clips"), "split1")
     if asked.only != CLIPS:
-        motions = out / "data-motions"
+        num_videos = BUDGETS[asked.budget].motions
+        motions = asked.out / f"data-motions-{num_videos}"
         if not (motions / "shards" / "dataset.json").exists():
-            make_motion_set(motions, BUDGETS[asked.budget].motions, 0, Console(file=sys.stderr))
+            make_motion_set(motions, num_videos, 0, Console(file=sys.stderr))
         found[MOTIONS] = (motions / "shards", "split")
     return found
 
@@ -102,14 +104,15 @@ def packed_clips(data: Path, splits: Path | None, packed: Path) -> Path:
 def study(about: Mapping[str, str], words: Sequence[str], sweep: Path, overrides: Sequence[str]) -> bool:
     """Run the sweep on one set and write what came of it; say whether a point failed."""
     code = videomae("pretrain", *words, *overrides)
-    if code not in (0, 1):  # refused, or stopped by a signal: there is nothing new to tell
-        sys.exit(code)
+    # Refused, stopped by a signal, or broken before it began: there is nothing new to tell.
+    if code not in (0, 1) or not (sweep / SUMMARY).exists():
+        sys.exit(code or 1)
     write_json(sweep / STUDY, {**about, "changes": changes_of(overrides)})
     result = read_result(sweep)
     print(write_verdict(sweep, result), f"In words: {sweep / 'study.md'}", sep="\n")
     title = f"Study on {result.name}, budget {result.budget}: pretraining against from scratch is {result.verdict}"
-    videomae("report", sweep, "--out", sweep.with_suffix(".html"), "--title", title)
-    return code != 0
+    reported = videomae("report", sweep, "--out", sweep.with_suffix(".html"), "--title", title)
+    return (code, reported) != (0, 0)
 
 
 def sweep_words(

@@ -53,15 +53,18 @@ def generated(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[Path]
 def test_one_set_or_both(
     script: ModuleType, data: Path, generated: list[Path], only: list[str], names: list[str], tmp_path: Path
 ) -> None:
-    asked = script.parse(["--data", str(data), *only])
-    found = script.sets(asked, tmp_path / "out")
+    asked = script.parse(["--data", str(data), "--out", str(tmp_path / "out"), *only])
+    found = script.sets(asked)
     assert list(found) == names
     assert bool(generated) == ("motions" in names), "nothing is made for another day"
     assert found.get("clips", (data, "split1")) == (data, "split1"), "the official split"
 
 
 def test_without_clips__only_motions(script: ModuleType, generated: list[Path], tmp_path: Path) -> None:
-    assert list(script.sets(script.parse([]), tmp_path)) == ["motions"]
+    asked = ([], ["--budget", "small"], ["--budget", "fair"])
+    found = [script.sets(script.parse([*words, "--out", str(tmp_path)])) for words in asked]
+    assert [list(each) for each in found] == [["motions"]] * 3
+    assert found[0] != found[1] == found[2], "as many videos at both"
     with pytest.raises(SystemExit):
         script.parse(["--only", "clips"])
 

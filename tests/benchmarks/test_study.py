@@ -98,6 +98,11 @@ def test_one_seed__decides_nothing(tmp_path: Path) -> None:
     assert result.verdict == "inconclusive"
 
 
+def test_the_same_difference_for_every_seed__is_no_interval(tmp_path: Path) -> None:
+    result = result_of(tmp_path, "fair", {ASKED: (0.6, 0.7, 0.6), SCRATCH: (0.575, 0.675, 0.575)})
+    assert result.verdict == "inconclusive"
+
+
 def test_differences__are_paired_over_seeds(tmp_path: Path) -> None:
     """Seeds differ by far more than the two do in each of them."""
     result = result_of(tmp_path, "fair", {ASKED: (0.90, 0.60, 0.75), SCRATCH: (0.85, 0.56, 0.70)})

@@ -15,7 +15,7 @@ SHIPPED = sorted(file.stem for file in (configs_folder() / "sweep").glob("*.yaml
 
 @pytest.mark.parametrize(
     ("name", "points"),
-    [("mask_ratio", 45), ("decoder_depth", 12), ("finetune_lr", 5), ("study", 7), ("study_worth", 2)],
+    [("mask_ratio", 39), ("decoder_depth", 12), ("finetune_lr", 5), ("study", 7), ("study_worth", 2)],
 )
 def test_shipped_sweeps__have_their_points(name: str, points: int) -> None:
     sweep = read_sweep([f"sweep={name}", "data.path=x"])

@@ -70,6 +70,13 @@ def test_pictures__are_a_strip_and_a_video_of_the_same_clip(watched: Path) -> No
     assert probe_video((folder / "step-00000003.mp4").read_bytes(), where="picture").num_frames == 16
 
 
+def test_pictures__may_be_of_the_end_only(packed_motions: Path, tmp_path: Path) -> None:
+    assert pretrain(packed_motions, tmp_path / "run", "watch.reconstruct_every_steps=end") == 0
+    assert sorted(path.name for path in (tmp_path / "run" / "reconstructions").iterdir()) == [
+        "step-00000006.mp4", "step-00000006.png",
+    ]  # fmt: skip
+
+
 def test_pictures_and_probes__are_in_the_offline_record(watched: Path) -> None:
     (record,) = watched.glob("wandb/offline-run-*")
     media = {path.suffix for path in record.glob("files/media/**/*") if path.is_file()}

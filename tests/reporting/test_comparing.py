@@ -86,6 +86,19 @@ def test_kinds_of_masks_and_other_settings__are_families_of_their_own(tmp_path: 
     assert [family.name for family in families_of(points[:2])] == ["random", "tube"]
 
 
+def test_frame_masks__stand_where_they_hide(tmp_path: Path) -> None:
+    """Of four time slots 0.75, 0.9 and 0.975 all hide three."""
+    model = {"num_frames": 8, "tubelet_size": 2}
+    ratios = {"frame": (0.5, 0.75, 0.9, 0.975), "tube": (0.5, 0.9, 0.975)}
+    points = [
+        point(tmp_path, f"{kind}-{ratio}", wrong=1, kind=kind, ratio=ratio, seed=seed, model=model)
+        for kind in ratios for seed, ratio in enumerate(ratios[kind])
+    ]  # fmt: skip
+    frame, tube = families_of(points)
+    assert [(score.place, score.num_seeds) for score in frame.by_ratio()] == [(0.5, 1), (0.75, 3)]
+    assert [score.place for score in tube.by_ratio()] == [0.5, 0.9, 0.975]
+
+
 def test_scores_on_other_videos__are_not_averaged(tmp_path: Path) -> None:
     one, two = point(tmp_path, "a", wrong=1, seed=0), point(tmp_path, "b", wrong=2, seed=1)
     assert two.evaluation is not None

@@ -55,6 +55,16 @@ def test_stages_that_points_share__are_followed_and_read_once(tmp_path: Path) ->
     assert points[0].pretraining is points[1].pretraining is points[2].pretraining is not None
 
 
+def test_a_point_that_was_named_otherwise_before__is_one_point(tmp_path: Path) -> None:
+    write_point(tmp_path / "ratio-0.5", "tube", 0.5, 0)
+    write_point(tmp_path / "ratio-0.5+seed-1", "tube", 0.5, 1)
+    for stage in ("pretrain", "finetune", "evaluate"):
+        write_json(tmp_path / "ratio-0.5+seed-0" / stage / "stage.json", {"run": f"../../ratio-0.5/{stage}"})
+    names = ["ratio-0.5+seed-0", "ratio-0.5+seed-1"]
+    write_json(tmp_path / "sweep.json", {"points": {name: {} for name in names}})
+    assert list(shape(find_points([tmp_path], NOW).points)) == names
+
+
 def test_broken_references_and_empty_stages__are_sentences(tmp_path: Path) -> None:
     (tmp_path / "finetune").mkdir()
     (tmp_path / "pretrain").mkdir()

@@ -154,6 +154,20 @@ def test_scores_on_other_videos__are_not_ranked(tmp_path: Path) -> None:
     assert "cannot be ranked" in sentences[1]
 
 
+def test_the_same_videos_in_two_places__are_ranked(tmp_path: Path) -> None:
+    for name, fingerprint in (("a", "0123"), ("b", "0123"), ("c", "4567")):
+        metrics = write_evaluation(tmp_path / name, data=f"/sets/{name}") / "metrics.json"
+        content = json.loads(metrics.read_text())
+        content["data"]["fingerprint"] = fingerprint
+        metrics.write_text(json.dumps(content))
+    same, others = (
+        summary_sentences(find_points([tmp_path / name for name in names], NOW).points)
+        for names in ("ab", "ac")
+    )
+    assert "The highest score" in same[1]
+    assert "cannot be ranked" in others[1]
+
+
 def test_a_shared_run__is_told_of_once(tmp_path: Path) -> None:
     shared = write_training(tmp_path / "_shared", losses=[1.0], finished=False, attempt={"failure": "E: why"})
     for name in ("a", "b"):

@@ -43,6 +43,14 @@ def test_a_process_of_this_machine__is_looked_for() -> None:
     gone = judged({**here, "process": 2**22 + 1})  # beyond the kernel's highest number
     assert gone[0] == "failed"
     assert "without a word" in gone[1]
+    name, words = judged(here, last_sign=LONG_AGO)
+    assert name == "silent"
+    assert f"its process {os.getpid()} is there" in words, "it was not killed"
+
+
+@pytest.mark.parametrize("process", [None, "1", {}])
+def test_a_process_that_is_no_number__is_not_looked_for(process: object) -> None:
+    assert judged({"host": host_name(), "process": process})[0] == "running"
 
 
 def test_a_failure__is_told_by_its_last_lines() -> None:

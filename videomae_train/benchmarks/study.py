@@ -26,6 +26,7 @@ SCRATCH = "from scratch"
 FLOOR = "always naming the commonest class"
 ASKED = "tube 0.9"  # the published best, chosen before looking: what is compared with everything else
 SUMMARY, STUDY = "sweep.json", "study.json"
+_NO_SPREAD = 1e-9  # rounding
 _PER_CLASS = "finetune.data.per_class"
 
 Decision = Literal["better", "worse", "inconclusive"]
@@ -88,6 +89,9 @@ class Difference(NamedTuple):
     def decision(self) -> Decision:
         """What the interval alone would say."""
         if self.interval is None or self.interval.low <= 0 <= self.interval.high:
+            return "inconclusive"
+        # The same for every seed: coincidence, or classifiers that always say the same. No spread, no interval.
+        if self.interval.high - self.interval.low < _NO_SPREAD:
             return "inconclusive"
         return "better" if self.interval.low > 0 else "worse"
 

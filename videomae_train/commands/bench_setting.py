@@ -103,7 +103,7 @@ class MeasuredSetting:
             self.config.run / "checkpoints", SavingOptions(_ENDLESS, None, 1, at_end=saves)
         )
         clock = Clock(seconds)
-        watchers = watching.pretrain_watch(self.config, data, self._baselines)
+        watchers = watching.pretrain_watch(self.config, data, self._baselines, plan.total_steps)
         trainer = build.trainer(self.config, plan, "bench", saving, [clock, *watchers])
         _without_progress(trainer)
         trainer.fit(module, HeldBatch(self._batch()) if held else data)

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from videomae_train.commands.sweep_jobs import Job, missing
 from videomae_train.commands.sweep_local import LocalRunner
-from videomae_train.commands.sweep_record import SUMMARY, SweepRecord, known_places, refer_to_shared
+from videomae_train.commands.sweep_places import known_places, refer_to_shared
+from videomae_train.commands.sweep_record import SUMMARY, SweepRecord
 from videomae_train.commands.sweep_slurm import run_on_slurm
 from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
 from videomae_train.config.sweep_plan import SweepPlan, plan_sweep

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from videomae_train.commands.sweep_jobs import StageEnd
-from videomae_train.config.sweep_plan import PlannedPoint, Stage, SweepPlan
+from videomae_train.config.sweep_plan import PlannedPoint, Stage, SweepPlan, place_in
 from videomae_train.data.layout import write_json
-from videomae_train.errors import ConfigError
 
 SUMMARY = "sweep.json"
 
@@ -92,8 +90,14 @@ class SweepRecord:
             "command": self._command,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "points": {planned.point.name: self._point(planned) for planned in self.plan.points},
-            "runs": {**self._known, **{stage.identity: self._place(stage) for stage in stages}},
+            "runs": self._runs(stages),
         }
+
+    def _runs(self, stages: Sequence[Stage]) -> dict[str, str]:
+        """Say where each stage lies; what lay in the place of another before is there no more."""
+        places = {stage.identity: self._place(stage) for stage in stages}
+        taken = set(places.values())
+        return {**{one: place for one, place in self._known.items() if place not in taken}, **places}
 
     def _point(self, planned: PlannedPoint) -> dict[str, object]:
         stage, state = self.point_state(planned)
@@ -114,68 +118,4 @@ class SweepRecord:
         }  # fmt: skip
 
     def _place(self, stage: Stage) -> str:
-        return Path(os.path.relpath(stage.folder, self.folder)).as_posix()
-
-
-def known_places(folder: Path, reuse: Sequence[str] = ()) -> dict[str, str]:
-    """Read where stages lie: those that earlier starts of a sweep have placed, and what other sweeps have finished.
-
-    Args:
-        folder: The sweep's.
-        reuse: Folders of other sweeps.
-
-    Returns:
-        Identity -> folder of the run, relative to the sweep's.
-
-    Raises:
-        ConfigError: A sweep.json is not what was written, or a folder to reuse has none.
-    """
-    # A run of another sweep that is gone would be made anew in a folder that is not ours.
-    own = {
-        identity: place
-        for identity, place in _recorded_places(folder).items()
-        if not place.startswith("../") or _is_finished(folder / place)
-    }
-    others = {
-        identity: Path(os.path.relpath(Path(other) / place, folder)).as_posix()
-        for other in reuse
-        for identity, place in _recorded_places(_existing(Path(other))).items()
-        if _is_finished(Path(other) / place)
-    }
-    return {**others, **own}
-
-
-def _existing(other: Path) -> Path:
-    if not (other / SUMMARY).is_file():
-        raise ConfigError(
-            where="sweep.reuse", came=str(other), expected=f"the folder of a sweep, with its {SUMMARY}",
-            todo="Leave it out, or name the folder that the other sweep's run= named.",
-        )  # fmt: skip
-    return other
-
-
-def _is_finished(run: Path) -> bool:
-    return any((run / name).is_file() for name in ("metrics.json", "run.json"))
-
-
-def _recorded_places(folder: Path) -> dict[str, str]:
-    file = folder / SUMMARY
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["runs"])
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            where=str(file), came=f"no record of a sweep ({error})", expected="the file as a sweep wrote it",
-            todo="Restore it, or give another run=<folder>.",
-        ) from error  # fmt: skip
-
-
-def refer_to_shared(folder: Path, plan: SweepPlan) -> None:
-    """Write into the points' folders where those of their stages lie that are not there."""
-    for planned in plan.points:
-        for stage in planned.stages:
-            own = folder / planned.point.name / stage.verb
-            if own != stage.folder:
-                own.mkdir(parents=True, exist_ok=True)
-                write_json(own / "stage.json", {"run": os.path.relpath(stage.folder, own)})
+        return place_in(self.folder, stage.folder)

@@ -12,9 +12,12 @@ from videomae_train.commands.sweep_jobs import Job, StageEnd, reason_in_log, run
 from videomae_train.commands.sweep_record import SweepRecord
 from videomae_train.config.slurm_queue import follow_jobs_in_queue
 from videomae_train.config.submitted import run_submitted
+from videomae_train.config.sweep_plan import Stage
 from videomae_train.errors import TrainingError
 
 _SECONDS_BETWEEN_LOOKS = 5.0
+_SECONDS_BETWEEN_FILES = 0.5
+_LONGEST_WAIT_SECONDS = 1800.0  # rank 0 may still score, save, or wait for Slurm to take the job back
 # What submitit knows by the same name on every cluster; the rest is Slurm's own.
 _COMMON = {
     "timeout_min",
@@ -48,12 +51,13 @@ def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: Swee
     executor.update_parameters(
         **{name if name in _COMMON else f"slurm_{name}": value for name, value in settings.items()}
     )
+    logged = {stage.identity: _log_bytes(stage) for job in batch for stage in job.stages}
     jobs = executor.map_array(run_job, list(batch))
     waiting = dict(zip(jobs, batch, strict=True))
     while waiting:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         for job in [each for each in waiting if each.done()]:
-            _note_end(waiting.pop(job), record)
+            _note_end(waiting.pop(job), record, logged)
         for left in waiting.values():
             _note_progress(left, record)
 
@@ -67,6 +71,9 @@ def _run_stages(job: Job) -> None:
     is_first = os.environ.get("SLURM_PROCID", "0") == "0"
     for stage in job.stages:
         end = run_stage(stage, {}, lambda process: None, to_log=is_first)
+        if not is_first and end.state == "failed" and end.exit_code == 0:
+            _wait_for_first_rank(stage)
+            continue
         if end.state == "stopped":
             # The stage has asked Slurm to start this job again, if it was a warning that stopped it.
             sys.exit(end.exit_code)
@@ -79,15 +86,36 @@ def _run_stages(job: Job) -> None:
             )
 
 
+def _wait_for_first_rank(stage: Stage) -> None:
+    """Wait until rank 0 has written the stage's last file; if it was stopped instead, Slurm ends this rank with it.
+
+    Raises:
+        TrainingError: It never came.
+    """
+    deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+    while not stage.is_finished:
+        if time.monotonic() > deadline:
+            raise TrainingError(
+                where=f"{stage.verb} in {stage.folder}", came="an end on this rank, and no last file of rank 0",
+                expected=f"one within {_LONGEST_WAIT_SECONDS:.0f} s", todo=f"Rank 0's output: {stage.log}.",
+            )  # fmt: skip
+        time.sleep(_SECONDS_BETWEEN_FILES)
+
+
 def _note_progress(job: Job, record: SweepRecord) -> None:
     stage = next((stage for stage in job.stages if not stage.is_finished), None)
     if stage is not None and stage.log.exists() and record.state(stage).state != "running":
         record.begin(stage)
 
 
-def _note_end(job: Job, record: SweepRecord) -> None:
+def _log_bytes(stage: Stage) -> int:
+    return stage.log.stat().st_size if stage.log.exists() else 0
+
+
+def _note_end(job: Job, record: SweepRecord, logged: Mapping[str, int]) -> None:
+    """Note how a job ended, with a reason that its attempts since it was submitted gave."""
     stage = next((stage for stage in job.stages if not stage.is_finished), job.stages[-1])
     if stage.is_finished:
         record.end(stage, StageEnd("finished", "", 0))
     else:
-        record.end(stage, StageEnd("failed", reason_in_log(stage), 1))
+        record.end(stage, StageEnd("failed", reason_in_log(stage, logged[stage.identity]), 1))

@@ -245,6 +245,12 @@ def quoted(value: str | Path) -> str:
 
 
 def _check_stages(options: SweepOptions, settings: Sequence[Setting]) -> None:
+    if twice := sorted({stage for stage in options.then if options.then.count(stage) > 1}):
+        raise ConfigError(
+            where="sweep.then", came=f"[{','.join(options.then)}], {', '.join(twice)} twice",
+            expected="each stage once: a point has one folder for each",
+            todo="Leave one out; values of one stage that differ are points: finetune.seed=0,1.",
+        )  # fmt: skip
     others = sorted({each.stage for each in settings} - {PRETRAIN, *options.then})
     if others:
         raise ConfigError(

@@ -254,17 +254,27 @@ def _folders(
         for draft in chain:
             own = f"{point.name}/{draft.verb}"
             place = own if users[draft.identity] == 1 else f"{SHARED}/{draft.verb}-{draft.identity}"
-            folders[draft.identity] = Path(os.path.normpath(sweep.folder / known.get(draft.identity, place)))
+            folders[draft.identity] = _run_at(sweep.folder, known.get(draft.identity, place))
     return folders
+
+
+def place_in(sweep: Path, run: Path) -> str:
+    """Write where a run lies, relative to a sweep's folder; for one elsewhere, links are followed."""
+    if run.is_relative_to(sweep):
+        return run.relative_to(sweep).as_posix()
+    return Path(os.path.relpath(os.path.realpath(run), os.path.realpath(sweep))).as_posix()
+
+
+def _run_at(sweep: Path, place: str) -> Path:
+    if not place.startswith("../"):
+        return sweep / place
+    return Path(os.path.normpath(os.path.join(os.path.realpath(sweep), place)))
 
 
 def _check_places(sweep: Sweep, folders: Mapping[str, Path], known: Mapping[str, str]) -> None:
     """Refuse to go on in a run of another recipe."""
     before = {place: identity for identity, place in known.items()}
-    places = {
-        identity: Path(os.path.relpath(folder, sweep.folder)).as_posix()
-        for identity, folder in folders.items()
-    }
+    places = {identity: place_in(sweep.folder, folder) for identity, folder in folders.items()}
     taken = [
         place
         for identity, place in places.items()

@@ -54,7 +54,7 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
         _write_weights_report(config.run, fates)
         module = build.module(config, build.reconstruction_task(config, model), plan, data)
         baselines = build.measure_baselines(data, model)
-        watchers = watching.pretrain_watch(config, data, baselines)
+        watchers = watching.pretrain_watch(config, data, baselines, plan.total_steps)
         card = pretraining_card(
             config, plan, num_videos=len(data.selection), fingerprint=data.selection.fingerprint
         )

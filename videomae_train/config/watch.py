@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import ConfigDict, model_validator
 
@@ -25,7 +25,8 @@ class WatchConfig(Frozen):
         baseline_margin: How far below, as a share of that loss.
         probe_every_steps: Optimizer steps between two probes of the features; null for none.
         probe: The labelled set of these.
-        reconstruct_every_steps: Optimizer steps between two reconstructions of one video; null for none.
+        reconstruct_every_steps: Optimizer steps between two reconstructions of one video; end for one after the last
+            step, null for none.
     """
 
     alarms: AlarmOptions
@@ -33,7 +34,7 @@ class WatchConfig(Frozen):
     baseline_margin: HalfOpenShare
     probe_every_steps: PositiveInt | None
     probe: ProbeOptions
-    reconstruct_every_steps: PositiveInt | None
+    reconstruct_every_steps: PositiveInt | Literal["end"] | None
 
     @model_validator(mode="after")
     def _check_probe(self) -> Self:

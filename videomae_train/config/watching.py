@@ -27,10 +27,11 @@ _PROBE_BATCH = 8  # whole clips, without gradients
 
 
 def pretrain_watch(
-    config: PretrainConfig, data: PretrainDataModule, baselines: BaselineLosses
+    config: PretrainConfig, data: PretrainDataModule, baselines: BaselineLosses, total_steps: int
 ) -> list[pl.Callback]:
-    """Make what shows whether a pretraining run learns: baselines, probe, pictures, alarms."""
+    """Make what shows whether a pretraining run of so many steps learns: baselines, probe, pictures, alarms."""
     watch = config.watch
+    pictured = total_steps if watch.reconstruct_every_steps == "end" else watch.reconstruct_every_steps
     beside = Baselines({f"baseline/{name}": loss for name, loss in baselines._asdict().items()})
     watching: list[pl.Callback] = [beside, _pretrain_alarms(config, baselines)]
     if watch.probe_every_steps is not None:
@@ -38,12 +39,10 @@ def pretrain_watch(
             _probe_videos(config, name) for name in (watch.probe.selection, watch.probe.val_selection)
         )
         watching.append(OnlineProbe(watch.probe_every_steps, train, test))
-    if watch.reconstruct_every_steps is not None:
+    if pictured is not None:
         batch = data.first_videos(1)
         title = data.selection.dataset.key(int(batch.sample_ids[0]))
-        watching.append(
-            Snapshots(config.run / "reconstructions", watch.reconstruct_every_steps, batch, title)
-        )
+        watching.append(Snapshots(config.run / "reconstructions", pictured, batch, title))
     return watching
 
 

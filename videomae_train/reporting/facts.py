@@ -196,6 +196,7 @@ class EvaluationFacts:
         folder: Where it is.
         weights: What was scored.
         data: The packed set; None where the folder does not say.
+        fingerprint: Of the set, wherever it lies; None where the folder does not say.
         selection: Of the set.
         views: Such as "5 x 3".
         top1: In [0, 1].
@@ -230,6 +231,7 @@ class EvaluationFacts:
     confusion_matrix: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     faults: tuple[FaultyVideo, ...] = ()
     predictions: VideoPredictions | None = None
+    fingerprint: str | None = None
     problems: tuple[str, ...] = ()
 
     @property

@@ -24,6 +24,7 @@ from videomae_train.reporting.reading import (
     read_evaluation,
     read_training,
     read_verdict,
+    recorded_points,
 )
 
 PRETRAIN, CLASSIFY, EVALUATE = ("pretrain",), ("finetune", "probe"), ("evaluate", "evaluation")
@@ -112,6 +113,7 @@ class _Reader:
             for folder, point in self.points.items()
             if point.evaluation is not None or folder.resolve() not in started_from
         }
+        kept = {folder: kept[folder] for folder in _without_former_names(kept)}
         names = _names(list(kept))
         points = (replace(point, name=names[folder]) for folder, point in kept.items())
         return Found(
@@ -189,6 +191,21 @@ class _Reader:
         if place not in self.trainings:
             self.trainings[place] = read_training(folder, self.now)
         return self.trainings[place]
+
+
+def _without_former_names(points: Mapping[Path, Point]) -> Iterator[Path]:
+    """Leave out folders that a sweep has named otherwise since, when more values made points differ in more.
+
+    Their score is that of another point, and would count as a further seed's.
+    """
+    by_score: dict[Path, list[Path]] = {}
+    for folder, point in points.items():
+        score = folder if point.evaluation is None else point.evaluation.folder
+        by_score.setdefault(score.resolve(), []).append(folder)
+    for folders in by_score.values():
+        yield next(
+            (folder for folder in folders if folder.name in recorded_points(folder.parent)), folders[0]
+        )
 
 
 def _scored(point: Point, folder: Path) -> Point:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,7 +98,7 @@ def read_evaluation(folder: Path) -> EvaluationFacts | str:
         return EvaluationFacts(
             folder=folder,
             weights=str(metrics["weights"]),
-            data=(metrics.get("data") or {}).get("path"),
+            data=_dict(metrics.get("data")).get("path"),
             selection=str(metrics["selection"]),
             views=str(metrics["views"]),
             top1=float(metrics["top1"]),
@@ -114,6 +114,7 @@ def read_evaluation(folder: Path) -> EvaluationFacts | str:
             faults=_all_picked(FaultyVideo, metrics.get("faults")),
             predictions=_predictions(folder / "scores.npz", problems),
             problems=tuple(problems),
+            fingerprint=_dict(metrics.get("data")).get("fingerprint"),
         )
     except (KeyError, TypeError, ValueError) as error:
         return problems[0] if problems else f"its metrics.json lacks {error}"
@@ -129,6 +130,11 @@ def read_verdict(sweep: Path) -> Verdict | str | None:
         return Verdict(str(verdict["words"]), tuple(map(str, verdict["reasons"])))
     except (KeyError, TypeError) as error:
         return f"{sweep.name}: the verdict in its sweep.json lacks {error}"
+
+
+def recorded_points(sweep: Path) -> Mapping[str, Any]:
+    """Give the points that a sweep's record names; empty where there is none."""
+    return _dict(_mapping(sweep / "sweep.json", []).get("points"))
 
 
 def _probe_settings(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def summary_sentences(points: Sequence[Point]) -> list[str]:
 
 
 def _best(scored: Sequence[tuple[str, EvaluationFacts]]) -> list[str]:
-    if len({(score.data, score.selection, score.num_videos) for _, score in scored}) > 1:
+    if len({(score.fingerprint or score.data, score.selection, score.num_videos) for _, score in scored}) > 1:
         return ["Their scores are on different videos, and cannot be ranked."]
     (name, best), *others = sorted(scored, key=lambda item: -item[1].top1)
     sentence = f"The highest score is {_score_in_words(best)}, of {name}."

@@ -53,8 +53,12 @@ def judge_state(signs: Signs, now: datetime) -> State:
         return State("not started", "no training step was reported")
     age = max(0.0, now.timestamp() - signs.last_sign)
     seen = f"last sign of life {_ago(age)} before this page"
-    if attempt.get("host") == host_name() and not process_is_running(int(attempt["process"])):
+    process = attempt.get("process") if attempt.get("host") == host_name() else None
+    is_known = isinstance(process, int)
+    if isinstance(process, int) and not process_is_running(process):
         return _failed(f"its process is gone without a word: killed, or the machine went down; {seen}")
+    if age > _RECENT_SEC and is_known:
+        return State("silent", f"unfinished; its process {process} is there, but {seen}: it may hang")
     if age > _RECENT_SEC:
         return State("silent", f"unfinished; {seen}: it may have been killed")
     return State("running", f"running; {seen}")
