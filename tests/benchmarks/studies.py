@@ -30,7 +30,11 @@ def write_study(
                 )
                 overrides = [*of_mask, f"seed={seed}", f"finetune.data.per_class={per_class}"]
                 point = f"{mask.replace(' ', '-')}+{per_class}+{seed}"
-                points[point] = {"overrides": overrides, "score": None if top1 is None else {"top1": top1}}
+                points[point] = {
+                    "overrides": overrides,
+                    "score": None if top1 is None else {"top1": top1},
+                    "stages": {"evaluate": {"run": f"{point}/evaluate"}},
+                }
                 (sweep / point / "evaluate").mkdir(parents=True)
                 (sweep / point / "evaluate" / "metrics.json").write_text("{}")
     np.savez(sweep / point / "evaluate" / "scores.npz", labels=np.array([0, 0, 1, 2]))

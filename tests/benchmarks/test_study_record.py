@@ -57,6 +57,20 @@ def test_record__has_no_weights_no_pictures_and_no_paths_of_the_machine(out: Pat
     assert recipe == {"run": "study/fair/motions/_shared/pretrain-0123", "data": {"path": "data"}}
 
 
+def test_record__leaves_out_what_could_not_be_gone_on_from(out: Path, tmp_path: Path) -> None:
+    record = out / "fair" / "motions" / "sweep.json"
+    content = json.loads(record.read_text())
+    (point, *_), shared = content["points"].values(), {"run": "_shared/pretrain-0123"}
+    point["score"], point["stages"]["pretrain"] = None, shared
+    record.write_text(json.dumps(content))
+    write_record(out, tmp_path / "study.tar.xz")
+    again = unpacked(tmp_path / "study.tar.xz", tmp_path / "again") / "fair" / "motions"
+    assert not (again / "_shared").exists()
+    assert not (again / point["stages"]["evaluate"]["run"]).exists()
+    others = [each for each in content["points"].values() if each is not point]
+    assert all((again / each["stages"]["evaluate"]["run"] / "metrics.json").exists() for each in others)
+
+
 def test_record__is_the_same_bytes_for_the_same_files(out: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_record(out, tmp_path / f"{name}.tar.xz")

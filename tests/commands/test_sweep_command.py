@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from command_line import QUICK, SMALL, videomae
 
-from videomae_train.commands import sweep_jobs, sweep_slurm
+from videomae_train.commands import sweep_jobs, sweep_local, sweep_slurm
 from videomae_train.config.sweep_plan import Stage
 from videomae_train.errors import TrainingError
 
@@ -320,6 +320,64 @@ def test_slurm__is_an_array_of_what_is_shared_then_one_of_what_is_missing(
     stand_ins.failing = ""
     assert videomae("pretrain", "-m", *command) == 0
     assert [array.names for array in arrays[2:]] == [[names[1]]], "finished points are not even submitted"
+
+
+def stage_of(folder: Path) -> Stage:
+    return Stage("pretrain", "0123456789abcdef", folder / "pretrain", ())
+
+
+def test_a_rank_that_is_done_before_rank_0_has_saved__waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would end the whole task, with rank 0 in it."""
+    stage = stage_of(tmp_path)
+    waited: list[float] = []
+
+    def rank_0_saves(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            stage.folder.mkdir()
+            (stage.folder / "run.json").write_text("{}")
+
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setattr(
+        sweep_slurm, "run_stage", lambda *_, **__: sweep_jobs.StageEnd("failed", "no file", 0)
+    )
+    monkeypatch.setattr(sweep_slurm.time, "sleep", rank_0_saves)
+    sweep_slurm._run_stages(sweep_jobs.Job("a", (stage,)))
+    assert len(waited) == 3
+    monkeypatch.setattr(sweep_slurm, "_LONGEST_WAIT_SECONDS", -1.0)
+    (stage.folder / "run.json").unlink()
+    with pytest.raises(TrainingError, match="no last file of rank 0"):
+        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage,)))
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_rank_that_fails__fails(rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", rank)
+    monkeypatch.setattr(
+        sweep_slurm, "run_stage", lambda *_, **__: sweep_jobs.StageEnd("failed", "planted", 1)
+    )
+    with pytest.raises(TrainingError, match="planted"):
+        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path),)))
+
+
+@pytest.mark.parametrize(
+    ("visible", "at_once", "devices", "shares"),
+    [
+        (None, 2, 1, ["0", "1"]), (None, 2, 2, ["0,1", "2,3"]), ("3,5", 2, 1, ["3", "5"]), (None, 1, 2, [None]),
+        (None, 6, 1, ["0", "1", "2", "3", "0", "1"]),
+    ],
+)  # fmt: skip
+def test_points_beside_each_other__have_gpus_of_their_own(
+    visible: str | None, at_once: int, devices: int, shares: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_local.torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    given = sweep_local._environments(at_once, devices)
+    assert [each.get("CUDA_VISIBLE_DEVICES") for each in given] == shares
 
 
 # The real thing.

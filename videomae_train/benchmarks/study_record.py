@@ -1,6 +1,7 @@
 """The record of a study: all its figures without its weights and pictures, small enough to be kept beside the code.
 
-Unpacked it is a study's folder again: it is summed up and reported, and what is missing in it can be run.
+Unpacked it is a study's folder again: it is summed up and reported, and what is missing in it can be run. Trainings
+that unfinished points need are not in it, since they would be nothing to go on from without their weights.
 """
 
 from __future__ import annotations
@@ -54,9 +55,16 @@ def write_record(out: Path, archive: Path) -> int:
 
 
 def _kept_files(out: Path) -> Iterator[Path]:
-    for study in _studies(out):
-        found = sorted(file for file in study.parent.rglob("*") if file.name in _KEPT)
-        yield from (file for file in found if file.is_file() and not file.is_symlink())
+    for sweep in (study.parent for study in _studies(out)):
+        left_out = _runs_of_unfinished_points(sweep)
+        found = sorted(file for file in sweep.rglob("*") if file.name in _KEPT and file.is_file())
+        yield from (file for file in found if left_out.isdisjoint(file.parents))
+
+
+def _runs_of_unfinished_points(sweep: Path) -> set[Path]:
+    points = json.loads((sweep / SUMMARY).read_text())["points"].values()
+    stages = [stage for point in points if point["score"] is None for stage in point["stages"].values()]
+    return {sweep / stage["run"] for stage in stages}
 
 
 def _studies(out: Path) -> list[Path]:
