@@ -35,13 +35,14 @@ HEADING = """(name) => [...document.querySelectorAll("table.sorts:has(td:nth-chi
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of three points and a run that has failed, with a name like HTML."""
+    """A sweep of three points, a run that goes on, and one that has failed, with a name like HTML."""
     folder = tmp_path_factory.mktemp("page")
     for ratio, wrong in ((0.5, 5), (0.75, 10), (0.9, 1)):
         run = write_point(folder / "sweep" / f"ratio-{ratio}", "tube", ratio, 0, wrong=wrong)
         clip = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8)
         write_mp4(run / "pretrain" / "reconstructions" / "step-00000004.mp4", clip, 4)
     write_training(folder / "sweep" / "<b>failed", finished=False, attempt={"failure": "E: why"})
+    write_training(folder / "sweep" / "running", losses=[1.0], finished=False, attempt={})
     found = find_points([folder / "sweep"], NOW)
     report = compose_report(
         found, title="a sweep", figures=folder / "figures", loops={}, data=None, notes=(), now=NOW
@@ -77,9 +78,9 @@ def test_table__sorts_by_click_and_by_key_with_unknown_values_last(page: Path) -
         return seen
 
     assert in_browser(page, visit) == {
-        "ascending": ["0.000", "0.500", "0.900", "–"],
+        "ascending": ["0.000", "0.500", "0.900", "–", "–"],
         "ascending aria": "ascending",
-        "descending": ["0.900", "0.500", "0.000", "–"],
+        "descending": ["0.900", "0.500", "0.000", "–", "–"],
         "descending aria": "descending",
         "by key": "ascending",
         "before": "none",
