@@ -147,8 +147,12 @@ def test_summary__finds_the_smallest_budget_that_decides(tmp_path: Path) -> None
     text = write_summary(tmp_path).read_text()
     clips, motions = text.index("## clips"), text.index("## motions")
     beats = "pretraining beats from scratch beyond the interval"
-    never = f"With all labels {beats} at no budget tried (small, fair, long)."
+    small = (
+        "At small the interval lies above zero too, but budget small is less than a fair one (fair, long)."
+    )
+    never = f"With all labels {beats} at no budget tried (small, fair, long). {small}"
     first = f"With 2 labels of each class the smallest budget tried at which {beats} is fair (the whole"
+    assert text.count(small) == 2, "on motions"
     assert clips < motions < text.index(never) < text.index(first)
     assert "| small | – | all labels | 0.810 (0.785 to 0.835) |" in text
     assert "inconclusive: budget small is less than a fair one" in text

@@ -150,12 +150,11 @@ class StudyResult:
 
     def answer(self, labels: str) -> Decision:
         """Say whether pretraining beats from scratch; better only where it beats the floor too."""
-        decisions: dict[str, Decision] = {each.other: self.decide(each) for each in self.differences(labels)}
-        if SCRATCH not in decisions:
-            return "inconclusive"
-        if decisions[SCRATCH] == "better" and decisions.get(FLOOR) != "better":
-            return "inconclusive"
-        return decisions[SCRATCH]
+        return _against_scratch({each.other: self.decide(each) for each in self.differences(labels)})
+
+    def is_above(self, labels: str) -> bool:
+        """Whether the intervals alone, whatever was spent, would say that pretraining beats from scratch."""
+        return _against_scratch({each.other: each.decision for each in self.differences(labels)}) == "better"
 
     @property
     def verdict(self) -> str:
@@ -201,6 +200,12 @@ def read_result(sweep: Path) -> StudyResult:
 def named(labels: str) -> str:
     """Name the amount of labels."""
     return "all labels" if labels == "null" else f"{labels} labels of each class"
+
+
+def _against_scratch(decisions: Mapping[str, Decision]) -> Decision:
+    if decisions.get(SCRATCH) == "better" and decisions.get(FLOOR) != "better":
+        return "inconclusive"
+    return decisions.get(SCRATCH, "inconclusive")
 
 
 def _difference(labels: str, other: str, differences: Sequence[float]) -> Difference:

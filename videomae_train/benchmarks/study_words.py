@@ -109,17 +109,25 @@ def _summary_lines(results: Sequence[StudyResult]) -> Iterator[str]:
 
 
 def _smallest(results: Sequence[StudyResult], labels: str) -> str:
-    """Say at which budget pretraining first beats from scratch."""
+    """Say at which budget pretraining first beats from scratch, and where it would below a fair one."""
     asked = [result for result in results if labels in result.scores]
     winning = next((result for result in asked if result.answer(labels) == "better"), None)
+    above = next((result for result in asked if result.is_above(labels)), None)
     if winning is None:
         tried = ", ".join(result.budget for result in asked)
-        return f"With {named(labels)} pretraining beats from scratch beyond the interval at no budget tried ({tried})."
-    cost = hours_text(winning.hours)
-    return (
-        f"With {named(labels)} the smallest budget tried at which pretraining beats from scratch beyond the interval is"
-        f" {winning.budget} (the whole sweep: {cost} of training)."
-    )
+        said = f"With {named(labels)} pretraining beats from scratch beyond the interval at no budget tried ({tried})."
+    else:
+        said = (
+            f"With {named(labels)} the smallest budget tried at which pretraining beats from scratch beyond the"
+            f" interval is {winning.budget} (the whole sweep: {hours_text(winning.hours)} of training)."
+        )
+    if above in (None, winning):
+        return said
+    return f"{said} At {above.budget} the interval lies above zero too, but {_lowered(above.obstacles[0])}."
+
+
+def _lowered(sentence: str) -> str:
+    return f"{sentence[0].lower()}{sentence[1:].rstrip('.')}"
 
 
 def _row(result: StudyResult, labels: str) -> str:
@@ -129,7 +137,7 @@ def _row(result: StudyResult, labels: str) -> str:
     by = "–" if difference is None else f"{difference.mean:+.3f} ({_interval(difference.interval, '+')})"
     why = ""
     if result.answer(labels) == "inconclusive" and result.obstacles:
-        why = f": {result.obstacles[0][0].lower()}{result.obstacles[0][1:].rstrip('.')}"
+        why = f": {_lowered(result.obstacles[0])}"
     start = f"| {result.budget} | {hours_text(result.hours)} | {named(labels)} |"
     return f"{start} {' | '.join(cells)} | {by} | {result.answer(labels)}{why} |"
 
