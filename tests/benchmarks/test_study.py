@@ -99,8 +99,14 @@ def test_one_seed__decides_nothing(tmp_path: Path) -> None:
 
 
 def test_the_same_difference_for_every_seed__is_no_interval(tmp_path: Path) -> None:
-    result = result_of(tmp_path, "fair", {ASKED: (0.6, 0.7, 0.6), SCRATCH: (0.575, 0.675, 0.575)})
+    sweep = write_study(tmp_path, "fair", {"null": {ASKED: (0.6, 0.7, 0.6), SCRATCH: (0.575, 0.675, 0.575)}})
+    result = read_result(sweep)
     assert result.verdict == "inconclusive"
+    write_verdict(sweep, result)
+    assert (
+        "scratch: +0.025 (each seed the same, no interval, 3 seeds), inconc"
+        in (sweep / "study.md").read_text()
+    )
 
 
 def test_differences__are_paired_over_seeds(tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ class Difference(NamedTuple):
         """What the interval alone would say."""
         if self.interval is None or self.interval.low <= 0 <= self.interval.high:
             return "inconclusive"
-        # The same for every seed: coincidence, or classifiers that always say the same. No spread, no interval.
-        if self.interval.high - self.interval.low < _NO_SPREAD:
+        # The same for every seed: coincidence, or classifiers that always say the same.
+        if has_no_spread(self.interval):
             return "inconclusive"
         return "better" if self.interval.low > 0 else "worse"
 
@@ -195,6 +195,11 @@ def read_result(sweep: Path) -> StudyResult:
             expected=f"{STUDY} and {SUMMARY} as the study wrote them", 
             todo="Start the study again; it runs what is missing.",
         ) from error  # fmt: skip
+
+
+def has_no_spread(interval: tuple[float, float]) -> bool:
+    """Whether all seeds have the same, which is no sign of how far others would be from it."""
+    return interval[1] - interval[0] < _NO_SPREAD
 
 
 def named(labels: str) -> str:

@@ -16,6 +16,7 @@ from videomae_train.benchmarks.study import (
     SUMMARY,
     Difference,
     StudyResult,
+    has_no_spread,
     named,
     read_result,
 )
@@ -159,6 +160,8 @@ def _line(result: StudyResult, difference: Difference) -> str:
 def _interval(interval: tuple[float, float] | None, sign: str = "") -> str:
     if interval is None:
         return "no interval"
+    if has_no_spread(interval):
+        return "each seed the same, no interval"
     return f"{interval[0]:{sign}.3f} to {interval[1]:{sign}.3f}"
 
 
