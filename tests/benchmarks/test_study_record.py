@@ -21,6 +21,7 @@ def out(tmp_path: Path) -> Path:
     for folder in ("weights", "checkpoints", "reconstructions", "logs/version_0"):
         (run / folder).mkdir(parents=True)
     (run / "recipe.json").write_text(json.dumps({"run": str(run.absolute()), "data": {"path": DATA}}))
+    (run / "attempt.json").write_text(json.dumps({"host": "this-machine", "process": 1}))
     (run / "logs" / "version_0" / "metrics.csv").write_text("step,loss\n1,0.9\n")
     for large in (
         "weights/model.safetensors",
@@ -53,6 +54,8 @@ def test_record__has_no_weights_no_pictures_and_no_paths_of_the_machine(out: Pat
     texts = [file.read_bytes() for file in files]
     assert b"large" not in texts
     assert not any(DATA.encode() in text or bytes(tmp_path) in text for text in texts)
+    attempt = json.loads((again / "fair/motions/_shared/pretrain-0123/attempt.json").read_text())
+    assert attempt == {"host": "elsewhere", "process": 1}
     recipe = json.loads((again / "fair/motions/_shared/pretrain-0123/recipe.json").read_text())
     assert recipe == {"run": "study/fair/motions/_shared/pretrain-0123", "data": {"path": "data"}}
 

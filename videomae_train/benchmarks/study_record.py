@@ -26,7 +26,7 @@ _KEPT = {*_TEXTS, "scores.npz"}
 def write_record(out: Path, archive: Path) -> int:
     """Write a study's record, the same bytes for the same files.
 
-    Absolute paths of this machine are replaced: the study's folder by `study`, those of its sets by `data`.
+    This machine is not in it: its name is `elsewhere`, the study's folder `study`, those of its sets `data`.
 
     Args:
         out: Holds <budget>/<set>, as for `write_summary`.
@@ -47,7 +47,7 @@ def write_record(out: Path, archive: Path) -> int:
     names = dict.fromkeys(_data_folders(out), "data") | {str(out.absolute()): "study"}
     with tarfile.open(archive, "w:xz") as tar:
         for file in files:
-            content = _without_paths(file, names)
+            content = _without_machine(file, names)
             member = tarfile.TarInfo(file.relative_to(out).as_posix())
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -75,10 +75,12 @@ def _data_folders(out: Path) -> set[str]:
     return {json.loads(study.read_text())["data"] for study in _studies(out)}
 
 
-def _without_paths(file: Path, names: Mapping[str, str]) -> bytes:
+def _without_machine(file: Path, names: Mapping[str, str]) -> bytes:
     if file.name not in _TEXTS:
         return file.read_bytes()
     text = file.read_text(encoding="utf-8")
+    if file.name == "attempt.json":
+        text = json.dumps({**json.loads(text), "host": "elsewhere"}, indent=2)
     for path in sorted(names, key=len, reverse=True):  # one may lie within the other
         text = text.replace(path, names[path])
     return text.encode()
