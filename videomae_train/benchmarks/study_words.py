@@ -24,6 +24,7 @@ from videomae_train.data.layout import write_json
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.seeds import seed_interval
 from videomae_train.pictures import PlacedScore, scores_by_budget
+from videomae_train.reporting.comparing import within_reach
 from videomae_train.reporting.wording import hours_text
 
 _LIMITS = """\
@@ -166,7 +167,7 @@ def _interval(interval: tuple[float, float] | None, sign: str = "") -> str:
 
 
 def _score(place: float, scores: Sequence[float]) -> PlacedScore:
-    return PlacedScore(place, float(np.mean(scores)), seed_interval(scores), len(scores))
+    return PlacedScore(place, float(np.mean(scores)), within_reach(seed_interval(scores)), len(scores))
 
 
 def _all_differences(result: StudyResult) -> list[Difference]:

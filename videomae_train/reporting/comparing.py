@@ -180,13 +180,13 @@ def brief(value: Any) -> str:
 
 def _averaged(ratio: float, points: Sequence[Point]) -> PlacedScore:
     scores = [point.evaluation.top1 for point in points if point.evaluation is not None]
-    interval = _within_reach(seed_interval(scores))
+    interval = within_reach(seed_interval(scores))
     if len(points) == 1 and points[0].evaluation is not None:
         interval = points[0].evaluation.interval
     return PlacedScore(ratio, mean(scores), interval, len(scores))
 
 
-def _within_reach(interval: Interval | None) -> Interval | None:
+def within_reach(interval: Interval | None) -> Interval | None:
     """Cut an interval off at 0 and 1, beyond which no accuracy lies."""
     return None if interval is None else Interval(max(0.0, interval.low), min(1.0, interval.high))
 
