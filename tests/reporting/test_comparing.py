@@ -95,7 +95,7 @@ def test_frame_masks__stand_where_they_hide(tmp_path: Path) -> None:
         for kind in ratios for seed, ratio in enumerate(ratios[kind])
     ]  # fmt: skip
     frame, tube = families_of(points)
-    assert [(score.place, score.num_seeds) for score in frame.by_ratio()] == [(0.5, 1), (0.75, 3)]
+    assert [(score.place, score.num_seeds) for score in frame.by_ratio()] == [(0.5, 1), (0.75, 1)], "no seeds"
     assert [score.place for score in tube.by_ratio()] == [0.5, 0.9, 0.975]
 
 

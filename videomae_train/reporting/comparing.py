@@ -79,7 +79,7 @@ class Family:
         groups: dict[float, list[Point]] = {}
         for point in self.points:
             groups.setdefault(masking_of(point)[1], []).append(point)
-        return tuple(_averaged(ratio, groups[ratio]) for ratio in sorted(groups))
+        return tuple(_averaged(ratio, _asked_alike(groups[ratio])) for ratio in sorted(groups))
 
 
 def families_of(points: Sequence[Point]) -> tuple[Family, ...]:
@@ -176,6 +176,12 @@ def brief(value: Any) -> str:
         return f"{value:g}"
     text = str(value)
     return f"…/{text.rstrip('/').rpartition('/')[2]}" if text.startswith("/") else text
+
+
+def _asked_alike(points: Sequence[Point]) -> list[Point]:
+    """Keep those of the lowest ratio: frame masks of higher ones that hide as much are the same runs over, no seeds."""
+    ratios = [float(settings_of(point)[_RATIO]) for point in points]
+    return [point for point, ratio in zip(points, ratios, strict=True) if ratio == min(ratios)]
 
 
 def _averaged(ratio: float, points: Sequence[Point]) -> PlacedScore:
