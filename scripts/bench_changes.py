@@ -124,7 +124,7 @@ CHANGES: dict[str, Without] = {
     "values gathered one by one": lambda: _replaced(pretraining, "gather_tokens", _gather_values),
     "last block on visible tokens too": lambda: _replaced(Block, "forward", _all_queries(Block.forward)),
     "attention without a fused kernel": lambda: sdpa_kernel(SDPBackend.MATH),
-    "short sequences in bf16 as long ones": lambda: _replaced(blocks, "_MOST_PLAIN_SCORES", 0),
+    "short sequences in bf16 as long ones": blocks.fused_attention,
     "optimiser without a fused kernel": _one_by_one,
     "hidden layers of MLPs kept twice": lambda: _replaced(RecomputingMlp, "forward", Mlp.forward),
 }

@@ -35,7 +35,7 @@ def reconstruction(model: Any, batch: int = 4) -> Tensor:
     return model.training_loss(clips, numbers[:, :8], numbers[:, 8:])
 
 
-def really_kept_bytes(model: nn.Module) -> tuple[int, int]:
+def really_kept_bytes(model: nn.Module, compute: torch.dtype) -> tuple[int, int]:
     """Run one pass on real tensors; return what autograd kept, and the operations."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, Tensor] = {}
@@ -46,16 +46,20 @@ def really_kept_bytes(model: nn.Module) -> tuple[int, int]:
         return tensor
 
     with FlopCounterMode(display=False) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with (
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+            torch.autocast("cpu", compute, enabled=compute != torch.float32),
+        ):
             loss = reconstruction(model)
         loss.backward()
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()), counter.get_total_flops()
 
 
-def test_count__equals_a_real_pass() -> None:
-    counted = count_pass(lambda: VideoMAEForPreTraining(SMALL), reconstruction, compute=torch.float32)
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+def test_count__equals_a_real_pass(compute: torch.dtype) -> None:
+    counted = count_pass(lambda: VideoMAEForPreTraining(SMALL), reconstruction, compute=compute)
     model = VideoMAEForPreTraining(SMALL)
-    kept, flops = really_kept_bytes(model)
+    kept, flops = really_kept_bytes(model, compute)
     assert counted.parameters == sum(weight.numel() for weight in model.parameters())
     assert counted.flops == flops
     assert counted.activation_bytes == pytest.approx(kept, rel=0.01)
@@ -89,10 +93,13 @@ def test_count__recomputed_activations_cost_operations_and_spare_memory() -> Non
 
 
 @pytest.mark.parametrize("half_format", [torch.bfloat16, torch.float16])
-def test_count__mixed_precision_keeps_less(half_format: torch.dtype) -> None:
+def test_count__mixed_precision_keeps_less_on_a_gpu(half_format: torch.dtype) -> None:
     full, half = (
         count_pass(
-            lambda: VideoMAEForPreTraining(SMALL), lambda model: reconstruction(model, 32), compute=compute
+            lambda: VideoMAEForPreTraining(SMALL),
+            lambda model: reconstruction(model, 32),
+            compute=compute,
+            on_gpu=True,
         )
         for compute in (torch.float32, half_format)
     )

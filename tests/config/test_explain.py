@@ -146,7 +146,9 @@ def test_cost__follows_checkpointing_average_and_precision() -> None:
     assert recomputed.memory.activations < 0.6 * plain.memory.activations
     assert recomputed.flops_per_step > 1.1 * plain.flops_per_step
     for name in ("bf16", "fp16"):
-        assert cost_of(f"trainer.precision={name}").memory.activations < plain.memory.activations, name
+        cost = cost_of("trainer.accelerator=gpu", f"trainer.precision={name}")
+        assert cost.memory.activations < plain.memory.activations, name
+        assert cost.flops_per_step == plain.flops_per_step, name
 
 
 def test_cost__published_crops_take_four_bytes_a_value() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from videomae_train.model.blocks import fused_attention
 from videomae_train.optim import OptimizerOptions, build_optimizer
 
 UTILISATION = 0.4
@@ -54,6 +56,7 @@ def count_pass(
     loss: Callable[[nn.Module], Tensor],
     *,
     compute: torch.dtype,
+    on_gpu: bool = False,
 ) -> PassCost:
     """Count one pass without computing anything.
 
@@ -61,6 +64,7 @@ def count_pass(
         make_model: Called once, on the meta device.
         loss: The micro-batch's loss, from inputs that it makes itself; called where every tensor is fake.
         compute: float32, or the format that mixed precision's autocast takes.
+        on_gpu: The run will be there; a processor attends to short sequences in bf16 in another way.
     """
     with torch.device("meta"):
         model = make_model()
@@ -71,7 +75,10 @@ def count_pass(
     with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
         model.to_empty(device="cpu")
         kept.ignore_parameters()
-        with saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        with (
+            fused_attention() if on_gpu else nullcontext(),
+            saved_tensors_hooks(kept.pack, lambda tensor: tensor),
+        ):
             with torch.autocast("cpu", compute, enabled=compute != torch.float32):
                 value = loss(model)
             value.backward()

@@ -76,7 +76,9 @@ def estimate_cost(config: Config, plan: StepPlan, num_classes: int) -> Cost:
     """
     views = plan.micro_batch * config.data.views
     compute = FORMATS[config.trainer.precision]
-    counted = count_pass(*_model_and_loss(config, views, num_classes), compute=compute)
+    counted = count_pass(
+        *_model_and_loss(config, views, num_classes), compute=compute, on_gpu=_takes_gpu(config)
+    )
     state = state_values_per_weight(config.optim.options)
     averaged = config.optim.ema_decay is not None
     flops = counted.flops * plan.accumulation * plan.world_size
@@ -141,11 +143,15 @@ def _model_and_loss(
     return classifier, classification
 
 
+def _takes_gpu(config: Config) -> bool:
+    accelerator = config.trainer.accelerator
+    return accelerator == "gpu" or (accelerator != "cpu" and torch.cuda.is_available())
+
+
 def _device(config: Config, compute: torch.dtype) -> Device | None:
-    has_gpu = torch.cuda.is_available()
-    if config.trainer.accelerator == "gpu" and not has_gpu:
-        return None
-    if config.trainer.accelerator != "cpu" and has_gpu:
+    if _takes_gpu(config):
+        if not torch.cuda.is_available():
+            return None
         memory = torch.cuda.get_device_properties(0).total_memory
         return measure_device("cuda", compute=compute, memory_bytes=memory)
     if config.trainer.threads is not None:

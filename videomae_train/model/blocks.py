@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -15,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from videomae_train.model.config import VideoMAEConfig
 
 # Queries times keys up to which a processor attends in bf16 with plain matrix products; see `attend`.
-_MOST_PLAIN_SCORES = 256 * 256
+_most_plain_scores = 256 * 256
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "gelu_pytorch_tanh": GELUTanh, "relu": nn.ReLU}
 
@@ -120,11 +122,22 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: float) -> Tenso
     bf16 too; where they are many, they would not fit the memory.
     """
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    if q.is_cpu and q.dtype == torch.bfloat16 and q.shape[-2] * k.shape[-2] <= _MOST_PLAIN_SCORES:
+    if q.is_cpu and q.dtype == torch.bfloat16 and q.shape[-2] * k.shape[-2] <= _most_plain_scores:
         found = _attend_plainly(q, k, v, dropout)
     else:
         found = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     return found.transpose(1, 2).flatten(2)
+
+
+@contextmanager
+def fused_attention() -> Generator[None]:
+    """Attend within as a GPU does: with the fused kernel at every length and in every format, also on a processor."""
+    global _most_plain_scores
+    before, _most_plain_scores = _most_plain_scores, 0
+    try:
+        yield
+    finally:
+        _most_plain_scores = before
 
 
 def _attend_plainly(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
