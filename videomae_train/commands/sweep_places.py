@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videomae_train.commands.sweep_record import SUMMARY
-from videomae_train.config.sweep_plan import SweepPlan, place_in
+from videomae_train.config.sweep_folders import place_in
+from videomae_train.config.sweep_plan import SweepPlan
 from videomae_train.data.layout import write_json
 from videomae_train.errors import ConfigError
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from videomae_train.commands.sweep_jobs import StageEnd
-from videomae_train.config.sweep_plan import PlannedPoint, Stage, SweepPlan, place_in
+from videomae_train.config.sweep_folders import place_in
+from videomae_train.config.sweep_plan import PlannedPoint, Stage, SweepPlan
 from videomae_train.data.layout import write_json
 
 SUMMARY = "sweep.json"

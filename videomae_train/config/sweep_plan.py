@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
-from videomae_train.config.knn import NeighboursConfig
-from videomae_train.config.loader import compose_config, load_config, resolve_config
-from videomae_train.config.neighbours import neighbour_recipe
-from videomae_train.config.recipe import recipe_values
-from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
-from videomae_train.config.steps import step_plan
+from videomae_train.config.loader import resolve_config
 from videomae_train.config.sweep import PRETRAIN, Point, Sweep, quoted
-from videomae_train.config.videos import finetune_videos, pretrain_videos
-from videomae_train.data.index import PackedDataset
+from videomae_train.config.sweep_folders import place_in, run_at
+from videomae_train.config.sweep_recipes import checked_recipe
 from videomae_train.data.layout import write_json
 from videomae_train.errors import ConfigError, VideoMAETrainError
 from videomae_train.model import VideoMAEConfig
 from videomae_train.model.config_json import CLASSIFICATION, config_to_json
 
 SHARED = "_shared"  # folder of the stages that points share
-
-# Of `videomae evaluate`: where and how fast a score is computed, and what is done with it.
-_MACHINE_OF_EVALUATE = {"run", "accelerator", "devices", "num_nodes", "threads", "loader", "card", "splits"}
 
 
 @dataclass(frozen=True)
@@ -180,7 +169,7 @@ class _Planner:
         checked = [*words, f"run={quoted(self.models / 'run')}"]
         if before is not None and before.model is not None:
             checked.append(f"weights={quoted(self._stand_in(before.identity, before.model))}")
-        recipe, model = _CHECKS[verb](checked)
+        recipe, model = checked_recipe(verb, checked)
         if before is not None:
             recipe["weights"] = before.identity
         text = json.dumps([verb, recipe], sort_keys=True, default=str)
@@ -192,44 +181,6 @@ class _Planner:
         folder.mkdir(exist_ok=True)
         write_json(folder / "config.json", config_to_json(model, CLASSIFICATION))
         return folder
-
-
-def _check_pretrain(words: Sequence[str]) -> tuple[dict[str, Any], VideoMAEConfig]:
-    config = load_config(PRETRAIN, compose_config(PRETRAIN, words), PretrainConfig)
-    videos = pretrain_videos(config).selection
-    step_plan(config, len(videos))
-    return {**recipe_values(config.given()), "videos": videos.fingerprint}, config.model
-
-
-def _check_classifier(verb: str, words: Sequence[str]) -> tuple[dict[str, Any], VideoMAEConfig]:
-    config = load_config(verb, compose_config(verb, words), FinetuneConfig)
-    videos = finetune_videos(config).selection
-    step_plan(config, len(videos))
-    return {**recipe_values(config.given()), "videos": videos.fingerprint}, config.source
-
-
-def _check_probe(words: Sequence[str]) -> tuple[dict[str, Any], VideoMAEConfig | None]:
-    composed = compose_config("probe", words)
-    if "knn" not in composed:
-        return _check_classifier("probe", words)
-    return neighbour_recipe(load_config("probe", composed, NeighboursConfig)), None
-
-
-def _check_evaluate(words: Sequence[str]) -> tuple[dict[str, Any], None]:
-    config = load_config("evaluate", compose_config("evaluate", words), EvaluateConfig)
-    dataset = PackedDataset.open(config.data.path, config.loader.storage)
-    videos = dataset.select(config.data.selection)
-    values = config.model_dump(mode="json", exclude=_MACHINE_OF_EVALUATE)
-    values["data"].pop("path")
-    return {**values, "videos": videos.fingerprint}, None
-
-
-_CHECKS = {
-    PRETRAIN: _check_pretrain,
-    "finetune": partial(_check_classifier, "finetune"),
-    "probe": _check_probe,
-    "evaluate": _check_evaluate,
-}
 
 
 def _check_all_used(sweep: Sweep, drafts: Mapping[Point, Sequence[_Draft]]) -> None:
@@ -254,21 +205,8 @@ def _folders(
         for draft in chain:
             own = f"{point.name}/{draft.verb}"
             place = own if users[draft.identity] == 1 else f"{SHARED}/{draft.verb}-{draft.identity}"
-            folders[draft.identity] = _run_at(sweep.folder, known.get(draft.identity, place))
+            folders[draft.identity] = run_at(sweep.folder, known.get(draft.identity, place))
     return folders
-
-
-def place_in(sweep: Path, run: Path) -> str:
-    """Write where a run lies, relative to a sweep's folder; for one elsewhere, links are followed."""
-    if run.is_relative_to(sweep):
-        return run.relative_to(sweep).as_posix()
-    return Path(os.path.relpath(os.path.realpath(run), os.path.realpath(sweep))).as_posix()
-
-
-def _run_at(sweep: Path, place: str) -> Path:
-    if not place.startswith("../"):
-        return sweep / place
-    return Path(os.path.normpath(os.path.join(os.path.realpath(sweep), place)))
 
 
 def _check_places(sweep: Sweep, folders: Mapping[str, Path], known: Mapping[str, str]) -> None:

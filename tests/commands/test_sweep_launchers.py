@@ -1,0 +1,120 @@
+"""Where a sweep's points run: as Slurm's job arrays, and beside each other on this machine."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from command_line import videomae
+from sweep_stand_ins import CHAIN, StandIns, summary
+
+from videomae_train.commands import sweep_jobs, sweep_local, sweep_slurm
+from videomae_train.config.sweep_plan import Stage
+from videomae_train.errors import TrainingError
+
+
+class Array:
+    """Stands where submitit's executor would: its jobs run at once, in this process."""
+
+    def __init__(self, folder: str, **settings: object) -> None:
+        self.settings: dict[str, object] = {"folder": folder, **settings}
+        arrays.append(self)
+
+    def update_parameters(self, **settings: object) -> None:
+        self.settings.update(settings)
+
+    def map_array(self, function: object, jobs: list[sweep_jobs.Job]) -> list["Ended"]:
+        assert function is sweep_slurm.run_job
+        self.names = [job.name for job in jobs]
+        for job in jobs:
+            with contextlib.suppress(TrainingError):  # which ends the task in Slurm
+                sweep_slurm._run_stages(job)
+        return [Ended() for _ in jobs]
+
+
+class Ended:
+    def done(self) -> bool:
+        return True
+
+
+arrays: list[Array] = []
+
+
+def test_slurm__is_an_array_of_what_is_shared_then_one_of_what_is_missing(
+    words: list[str], stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(submitit, "AutoExecutor", Array)
+    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
+    arrays.clear()
+    stand_ins.failing = "base_lr-0.002/finetune"
+    slurm = ["launcher=slurm", "trainer.num_nodes=2", "trainer.micro_batch=1", "finetune.trainer.micro_batch=1",
+             "hydra.launcher.partition=gpu"]  # fmt: skip
+    command = [*words, *CHAIN, *slurm, "finetune.optim.base_lr=1e-3,2e-3", f"run={tmp_path / 's'}"]
+    assert videomae("pretrain", "-m", *command) == 1
+    names = [f"finetune.optim.base_lr-{rate}" for rate in (0.001, 0.002)]
+    assert [array.names for array in arrays] == [["shared pretrain"], names]
+    assert arrays[0].settings["nodes"] == 2
+    assert arrays[0].settings["slurm_partition"] == "gpu"
+    assert arrays[0].settings["folder"] == f"{tmp_path / 's'}/slurm/%j"
+    assert summary(tmp_path / "s")[names[1]]["reason"] == "planted, expected nothing."
+    stand_ins.failing = ""
+    assert videomae("pretrain", "-m", *command) == 0
+    assert [array.names for array in arrays[2:]] == [[names[1]]], "finished points are not even submitted"
+
+
+def stage_of(folder: Path) -> Stage:
+    return Stage("pretrain", "0123456789abcdef", folder / "pretrain", ())
+
+
+def test_a_rank_that_is_done_before_rank_0_has_saved__waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would end the whole task, with rank 0 in it."""
+    stage = stage_of(tmp_path)
+    waited: list[float] = []
+
+    def rank_0_saves(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            stage.folder.mkdir()
+            (stage.folder / "run.json").write_text("{}")
+
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setattr(
+        sweep_slurm, "run_stage", lambda *_, **__: sweep_jobs.StageEnd("failed", "no file", 0)
+    )
+    monkeypatch.setattr(sweep_slurm.time, "sleep", rank_0_saves)
+    sweep_slurm._run_stages(sweep_jobs.Job("a", (stage,)))
+    assert len(waited) == 3
+    monkeypatch.setattr(sweep_slurm, "_LONGEST_WAIT_SECONDS", -1.0)
+    (stage.folder / "run.json").unlink()
+    with pytest.raises(TrainingError, match="no last file of rank 0"):
+        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage,)))
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_rank_that_fails__fails(rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", rank)
+    monkeypatch.setattr(
+        sweep_slurm, "run_stage", lambda *_, **__: sweep_jobs.StageEnd("failed", "planted", 1)
+    )
+    with pytest.raises(TrainingError, match="planted"):
+        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path),)))
+
+
+@pytest.mark.parametrize(
+    ("visible", "at_once", "devices", "shares"),
+    [
+        (None, 2, 1, ["0", "1"]), (None, 2, 2, ["0,1", "2,3"]), ("3,5", 2, 1, ["3", "5"]), (None, 1, 2, [None]),
+        (None, 6, 1, ["0", "1", "2", "3", "0", "1"]),
+    ],
+)  # fmt: skip
+def test_points_beside_each_other__have_gpus_of_their_own(
+    visible: str | None, at_once: int, devices: int, shares: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_local.torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    given = sweep_local._environments(at_once, devices)
+    assert [each.get("CUDA_VISIBLE_DEVICES") for each in given] == shares
