@@ -196,6 +196,31 @@ def test_scontrol_requeue__in_mid_epoch_ends_in_the_same_weights(
     assert_same_weights(cluster.runs / "requeued", cluster.runs / "uninterrupted")
 
 
+def test_sweep__a_requeued_task_goes_on_where_it_was(
+    cluster: Cluster, uninterrupted: subprocess.Popen[str]
+) -> None:
+    """On both nodes; the point that was cut in two ends as the run that was left alone."""
+    process = cluster.submit("requeued_sweep", "seed=0,1", "trainer.num_nodes=2", flags=("-m",))
+    sweep = cluster.runs / "requeued_sweep"
+    cut = sweep / "seed-0" / "pretrain"
+    wait_for(
+        "steps", lambda: any(len(file.read_text().splitlines()) > 3 for file in cut.glob("logs/*/*.csv"))
+    )
+    tasks = {name.rsplit("_", 2)[0] for name in cluster.logs("requeued_sweep")}
+    (task,) = [task for task in tasks if task.endswith("_0")]
+    cluster.run("scontrol", "requeue", task)
+    output_of(process)
+    points = json.loads((sweep / "sweep.json").read_text())["points"]
+    assert {name: point["state"] for name, point in points.items()} == {
+        "seed-0": "finished", "seed-1": "finished",
+    }  # fmt: skip
+    first, *_, last = steps_of_checkpoints(cut)
+    assert 0 < first < last == STEPS
+    assert f"Stopped by SIGTERM at step {first}," in cut.with_name("pretrain.log").read_text()
+    output_of(uninterrupted)
+    assert_same_weights(cut, cluster.runs / "uninterrupted")
+
+
 def test_launcher__a_failure_reaches_the_log_slurm_and_who_waits(cluster: Cluster) -> None:
     process = cluster.submit("failing", "data.path=/nowhere")
     output, _ = process.communicate(timeout=120)
