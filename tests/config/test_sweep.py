@@ -48,6 +48,20 @@ def test_finetune_lr__pretrains_once(packed_motions: Path) -> None:
     assert len({planned.stages[1].identity for planned in plan.points}) == 5
 
 
+def test_frame_masks_that_hide_as_much__are_one_pretraining(packed_motions: Path) -> None:
+    """Of the tiny model's four time slots 0.75 hides three, and so does 0.9; a tube mask has more places."""
+    small = [
+        "experiment=pretrain_tiny",
+        f"data.path={packed_motions}",
+        "optim.global_batch=4",
+        "trainer.micro_batch=4",
+    ]
+    for kind, runs in (("frame", 2), ("tube", 3)):
+        words = [*small, f"masking={kind}", "masking.ratio=0.5,0.75,0.9"]
+        plan = plan_sweep(read_sweep(["-m", *words]), {})
+        assert len({planned.stages[0].identity for planned in plan.points}) == runs, kind
+
+
 def test_probe__is_a_stage_like_fine_tuning(packed_motions: Path) -> None:
     words = [
         "-m",

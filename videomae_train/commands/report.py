@@ -12,7 +12,7 @@ from rich.console import Console
 
 from videomae_train.errors import ConfigError, VideoMAETrainError
 from videomae_train.reporting import write_report
-from videomae_train.reporting.comparing import is_masked, masking_of
+from videomae_train.reporting.comparing import asked_ratio_of, is_masked, masking_of
 from videomae_train.reporting.facts import Point
 from videomae_train.reporting.finding import Found, find_points
 from videomae_train.reporting.runs_page import compose_report, file_stem, summary_of
@@ -88,10 +88,10 @@ def _reconstruct(found: Found, video: Path | None, scratch: Path) -> tuple[dict[
             continue
         try:
             model = load_pretraining_model(point.pretraining.folder / "weights").eval()
-            kind, ratio = masking_of(point)
+            kind, _ = masking_of(point)
             clip = read_clip(video, model.config, stride=_stride(point), start=0)
             pictures = picture_clip(
-                model, clip, folder=scratch / file_stem(point.name), mask=kind, ratios=(ratio,), seed=0,
+                model, clip, folder=scratch / file_stem(point.name), mask=kind, ratios=(asked_ratio_of(point),), seed=0,
                 original_statistics=False, title="",
             )  # fmt: skip
             loops[point.name] = pictures.mp4

@@ -162,6 +162,11 @@ def masking_of(point: Point) -> tuple[str, float]:
     return kind, int(ratio * slots) / slots
 
 
+def asked_ratio_of(point: Point) -> float:
+    """Return the ratio that a masked point's pretraining was asked for."""
+    return float(settings_of(point)[_RATIO])
+
+
 def brief(value: Any) -> str:
     """Write a value of a configuration as the command line takes it, paths by their last part.
 
