@@ -67,6 +67,31 @@ def test_csv__says_the_same_as_json(weights: Path, videos: list[Path], tmp_path:
     assert "probability_4" not in rows[0], "the model has three classes"
 
 
+def test_interleaved_clips__are_those_of_models_of_something_something(
+    weights: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "predict",
+        weights,
+        videos[0],
+        "--workers",
+        0,
+        "--accelerator",
+        "cpu",
+        "--clips",
+        2,
+        "--format",
+        "json",
+    ]
+    probabilities: list[list[dict[str, object]]] = []
+    for windows in ("spread", "interleaved"):
+        assert videomae(*command, "--windows", windows) == 0
+        probabilities.append(json.loads(capsys.readouterr().out)["classes"])
+    assert probabilities[0] != probabilities[1]
+    assert videomae(*command, "--windows", "interleaved", "--stride", 4) == 2
+    assert "stride" in capsys.readouterr().err
+
+
 def test_table__shows_names_as_they_are(
     weights: Path, videos: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

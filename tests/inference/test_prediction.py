@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from videomae_train.inference.prediction import published_views
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification, load_classifier
 
 
-def predictor_of(weights: Path, **changes: int) -> VideoPredictor:
+def predictor_of(weights: Path, **changes: Any) -> VideoPredictor:
     return VideoPredictor.from_pretrained(
         weights, **{"num_clips": 2, "stride": 2, "num_workers": 0, "top_k": 3, **changes}, device="cpu"
     )
@@ -129,5 +130,7 @@ def test_requests__that_make_no_sense(weights: Path, files: list[Path], tmp_path
         VideoPredictor(headless, device="cpu")
     with pytest.raises(ConfigError, match="square"):
         published_views(VideoMAEConfig(image_size=(32, 16), patch_size=8))
+    with pytest.raises(ConfigError, match="stride"):
+        predictor_of(weights, windows="interleaved", stride=4)
     with pytest.raises(CheckpointError):
         predictor_of(tmp_path / "nothing")

@@ -30,9 +30,14 @@ import click
 @click.option(
     "--stride",
     type=click.IntRange(1),
-    default=4,
+    help="Frames of the video from one frame of a clip to the next.  [default: 4 with --windows spread]",
+)
+@click.option(
+    "--windows",
+    type=click.Choice(["spread", "interleaved"]),
+    default="spread",
     show_default=True,
-    help="Frames of the video from one frame of a clip to the next.",
+    help="How a video's clips lie; interleaved, each over the whole of it, is for models of Something-Something.",
 )
 @click.option(
     "--workers",
@@ -65,7 +70,8 @@ def predict(
     out: Path | None,
     clips: int,
     crops: int,
-    stride: int,
+    stride: int | None,
+    windows: Literal["spread", "interleaved"],
     workers: int | None,
     batch_videos: int,
     timeout_sec: float,
@@ -82,7 +88,7 @@ def predict(
     from videomae_train.commands.predict import PredictOptions, run_predict
 
     options = PredictOptions(
-        top_k, format_, out, clips, crops, stride, workers, batch_videos, timeout_sec, accelerator
+        top_k, format_, out, clips, crops, stride, windows, workers, batch_videos, timeout_sec, accelerator
     )
     run_predict(weights, videos, options)
 

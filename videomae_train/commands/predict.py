@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,7 +30,8 @@ class PredictOptions:
         out: File to write; None prints.
         num_clips: Clips of each video.
         num_crops: Crops of each clip.
-        stride: Frames of the video from one frame of a clip to the next.
+        stride: Frames of the video from one frame of a clip to the next; None takes what belongs to the windows.
+        windows: "spread" or "interleaved".
         num_workers: Processes that decode; None chooses.
         batch_videos: Videos in a forward pass.
         timeout_sec: The longest that decoding one video may take.
@@ -42,7 +43,8 @@ class PredictOptions:
     out: Path | None
     num_clips: int
     num_crops: int
-    stride: int
+    stride: int | None
+    windows: Literal["spread", "interleaved"]
     num_workers: int | None
     batch_videos: int
     timeout_sec: float
@@ -63,6 +65,7 @@ def run_predict(weights: str, videos: Sequence[str], options: PredictOptions) ->
         num_clips=options.num_clips,
         num_crops=options.num_crops,
         stride=options.stride,
+        windows=options.windows,
         device=pick_device(options.accelerator),
         top_k=options.top_k,
         num_workers=options.num_workers,

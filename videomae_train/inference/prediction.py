@@ -7,7 +7,7 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -95,7 +95,8 @@ class VideoPredictor:
         *,
         num_clips: int = 5,
         num_crops: int = 3,
-        stride: int = 4,
+        stride: int | None = None,
+        windows: Literal["spread", "interleaved"] = "spread",
         device: torch.device | str | None = None,
         top_k: int = 5,
         num_workers: int | None = None,
@@ -114,7 +115,9 @@ class VideoPredictor:
         model = VideoMAEForVideoClassification.from_pretrained(source)
         return cls(
             model,
-            published_views(model.config, num_clips=num_clips, num_crops=num_crops, stride=stride),
+            published_views(
+                model.config, num_clips=num_clips, num_crops=num_crops, stride=stride, windows=windows
+            ),
             device=device,
             top_k=top_k,
             num_workers=num_workers,
@@ -189,29 +192,40 @@ class VideoPredictor:
 
 
 def published_views(
-    config: VideoMAEConfig, *, num_clips: int = 5, num_crops: int = 3, stride: int = 4
+    config: VideoMAEConfig,
+    *,
+    num_clips: int = 5,
+    num_crops: int = 3,
+    stride: int | None = None,
+    windows: Literal["spread", "interleaved"] = "spread",
 ) -> ViewOptions:
     """Give the views of the published test mode, of a model's clip size.
 
     Args:
         config: Of the model.
-        num_clips: Clips evenly from the first to the last frame: 5 for Kinetics, UCF101 and HMDB51;
-            2 for Something-Something, whose clips `ViewOptions.windows="interleaved"` takes.
+        num_clips: 5 for Kinetics, UCF101 and HMDB51; 2 for Something-Something.
         num_crops: Square crops of each clip along the longer side.
-        stride: Frames of the video from one frame of a clip to the next.
+        stride: Frames of the video from one frame of a clip to the next; None takes 4, and with interleaved clips what
+            spans the video.
+        windows: "spread": clips evenly from the first to the last frame; "interleaved" (Something-Something): clips
+            that each span the whole video and take its frames in turn.
 
     Raises:
-        ConfigError: The model's frames are not square, or a number is below 1.
+        ConfigError: The model's frames are not square, a number is below 1, or interleaved clips have a stride.
     """
     height, width = config.frame_size
     if height != width:
         raise _error("weights", f"frames of {height}x{width}", "a model of square frames")
+    if windows == "spread":
+        stride = 4 if stride is None else stride
+    elif stride is not None:
+        raise _error("stride", f"{stride} with windows={windows}", "none: each clip spans the whole video")
     for name, value in {"num_clips": num_clips, "num_crops": num_crops, "stride": stride}.items():
-        if value < 1:
+        if value is not None and value < 1:
             raise _error(name, str(value), "1 or more")
     return ViewOptions(
         num_frames=config.num_frames,
-        windows="spread",
+        windows=windows,
         stride=stride,
         frame_interval_sec=None,
         size=height,
