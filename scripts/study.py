@@ -138,7 +138,7 @@ def sweep_words(
 
 
 def other_budgets(sweep: Path) -> list[Path]:
-    """Find the same set's sweeps at other budgets: from scratch is the same at all."""
+    """Find the same set's sweeps at other budgets: on the same videos from scratch is the same at all."""
     found = sweep.parent.parent.glob(f"*/{sweep.name}/{SUMMARY}")
     return sorted(file.parent.absolute() for file in found if file.parent != sweep)
 

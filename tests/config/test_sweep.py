@@ -9,7 +9,9 @@ from videomae_train.config.paths import configs_folder
 from videomae_train.config.sweep import asks_for_sweep, launcher_settings, quoted, read_sweep
 from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
 from videomae_train.errors import ConfigError
+from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, save_weights_folder
 
+TINY = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
 SHIPPED = sorted(file.stem for file in (configs_folder() / "sweep").glob("*.yaml"))
 
 
@@ -46,6 +48,49 @@ def test_finetune_lr__pretrains_once(packed_motions: Path) -> None:
     plan = plan_sweep(read_sweep(["sweep=finetune_lr", *small, *own, *batch]), {})
     assert [[stage.verb for stage in stages] for stages in plan.shared] == [["pretrain"]]
     assert len({planned.stages[1].identity for planned in plan.points}) == 5
+
+
+def test_score__is_of_the_set_that_the_classifier_had() -> None:
+    words = [
+        "-m",
+        "data.path=pretraining",
+        "finetune.data.path=labelled",
+        "seed=0,1",
+        "sweep.then=[finetune,evaluate]",
+    ]
+    base = {"finetune": ["data.path=pretraining"], "evaluate": ["data.path=pretraining", "card=false"]}
+    for given, expected in (([], "labelled"), (["evaluate.data.path=other"], "other")):
+        sweep = read_sweep([*words, *given])
+        assert sweep.later_words("evaluate", sweep.points[0], base)[-1] == f"data.path={expected}"
+
+
+def test_without_pretraining__fine_tuning_starts_from_weights_that_are_there(
+    packed_motions: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights"
+    save_weights_folder(
+        VideoMAEForPreTraining(VideoMAEConfig(image_size=64, num_frames=8, **TINY)), weights, card=""
+    )
+    grid = f"sweep.grids=[{{pretrain:null,finetune.weights:{quoted(weights)},finetune.optim.base_lr:[1e-3,2e-3]}}]"
+    later = [
+        "finetune.data.selection=split/train",
+        "evaluate.data.selection=split/test",
+        "finetune.optim.steps=2",
+    ]
+    batch = [
+        "finetune.experiment=finetune_tiny",
+        "finetune.optim.global_batch=4",
+        "finetune.trainer.micro_batch=4",
+    ]
+    chain = ["sweep.then=[finetune,evaluate]", *later, *batch, "finetune.optim.warmup_steps=1"]
+    plan = plan_sweep(read_sweep(["-m", f"data.path={packed_motions}", grid, *chain]), {})
+    assert [[stage.verb for stage in planned.stages] for planned in plan.points] == [
+        ["finetune", "evaluate"]
+    ] * 2
+    for planned in plan.points:
+        assert [word for word in planned.stages[0].words if word.startswith("weights=")] == [
+            f"weights={quoted(weights)}"
+        ]
 
 
 def test_frame_masks_that_hide_as_much__are_one_pretraining(packed_motions: Path) -> None:

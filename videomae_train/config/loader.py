@@ -83,8 +83,8 @@ def _composition_error(verb: str, overrides: Sequence[str], error: Exception) ->
         return ConfigError(
             where="launcher=slurm",
             came="Hydra's submitit launcher is not installed",
-            expected="the extra that brings it",
-            todo="pip install 'videomae-train[slurm]', in the environment that the nodes see too.",
+            expected="the extra `slurm`, in the environment that the nodes see too",
+            todo="Run `make install`, or pip install '.[slurm]' from a clone.",
         )
     return ConfigError(
         where=f"videomae {verb} {' '.join(overrides)}",

@@ -114,8 +114,15 @@ class Sweep:
         return [*self.options.pretrain, *self._shared_words(PRETRAIN), *point.words(PRETRAIN)]
 
     def later_words(self, stage: str, point: Point, bases: Mapping[str, Sequence[str]]) -> list[str]:
-        """Give the overrides of a later stage of a point, after those of the sweep's file, `bases`."""
-        own = [*self._shared_words(stage), *point.words(stage)]
+        """Give the overrides of a later stage of a point, after those of the sweep's file, `bases`.
+
+        A score is of the set that the stages before it took, where the command line or the grid names one.
+        """
+        earlier = self.options.then[: self.options.then.index(stage)]
+        taken = [
+            word for each in earlier for word in self._own_words(each, point) if word.startswith("data.path=")
+        ]
+        own = [*taken, *self._own_words(stage, point)]
         probes = [word for word in own if word.startswith("probe=")]
         is_knn = stage == "probe" and probes[-1:] == ["probe=knn"]
         return [*bases["knn" if is_knn else stage], *own]
@@ -124,6 +131,9 @@ class Sweep:
         """Compose a point's pretraining, with the sweep's own values at `sweep`."""
         words = [*self.selecting, *self.pretrain_words(point), f"run={quoted(self.folder)}"]
         return compose_config(PRETRAIN, words, with_hydra=with_hydra)
+
+    def _own_words(self, stage: str, point: Point) -> list[str]:
+        return [*self._shared_words(stage), *point.words(stage)]
 
     def _shared_words(self, stage: str) -> list[str]:
         return [each.word for each in self.shared if each.stage == stage]

@@ -176,7 +176,7 @@ def _open_system(protocol: str, file: Location) -> Any:
             where=str(file),
             came=f"an address of the kind {protocol}://, of which: {error}",
             expected="one that an installed file system reads",
-            todo="pip install 'videomae-train[remote]' has http and s3; fsspec's documentation names the others.",
+            todo="pip install '.[remote]', from a clone, has http and s3; fsspec's documentation names the others.",
         ) from error
 
 

@@ -38,7 +38,7 @@ def export_onnx(model: VideoMAEForVideoClassification, path: Path) -> None:
             where="--to onnx",
             came="no package onnxscript",
             expected="the extra `onnx`",
-            todo="Run `pip install videomae-train[onnx]`.",
+            todo="Run `make install`, or pip install '.[onnx]' from a clone.",
         )
     example = torch.zeros(2, *model.encoder.patch_embed.clip_shape)
     program = torch.onnx.export(
