@@ -24,7 +24,7 @@ from videomae_train.benchmarks.study import BUDGETS, STUDY, SUMMARY, changes_of,
 from videomae_train.benchmarks.study_record import write_record
 from videomae_train.benchmarks.study_words import write_summary, write_verdict
 from videomae_train.commands.demo import make_motion_set
-from videomae_train.config.sweep import quoted
+from videomae_train.config.grammar import quoted
 from videomae_train.data.layout import write_json
 from videomae_train.errors import VideoMAETrainError
 

@@ -5,6 +5,8 @@ tests/end_to_end/test_sweeps.py.
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,27 @@ def test_a_stage_that_the_sweep_has_not__is_refused(
 ) -> None:
     assert videomae("pretrain", "-m", *words, "seed=0,1", "finetune.seed=3", f"run={tmp_path / 's'}") == 2
     assert "sweep.then" in capsys.readouterr().err
+
+
+def test_two_sweeps_at_once_in_one_folder__are_refused(
+    words: list[str], stand_ins: StandIns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By another process: this one could take its own lock again."""
+    sweep = tmp_path / "sweep"
+    holder = f"""
+import pathlib, sys
+from videomae_train.training.folder_lock import FolderLock
+with FolderLock(pathlib.Path({str(sweep)!r})):
+    print("taken", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", holder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "taken\n"
+        assert videomae("pretrain", "-m", *words, "seed=0,1", f"run={sweep}") == 2
+        assert "in use by process" in capsys.readouterr().err
+        process.communicate("")
+    assert stand_ins.ran == []
+    assert videomae("pretrain", "-m", *words, "seed=0,1", f"run={sweep}") == 0
+    assert not (sweep / "in_use.json").exists()

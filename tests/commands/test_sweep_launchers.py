@@ -1,6 +1,8 @@
 """Where a sweep's points run: as Slurm's job arrays, and beside each other on this machine."""
 
 import contextlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ from command_line import videomae
 from sweep_stand_ins import CHAIN, StandIns, summary
 
 from videomae_train.commands import sweep_jobs, sweep_local, sweep_slurm
-from videomae_train.config.sweep_plan import Stage
+from videomae_train.commands.sweep_record import SweepRecord
+from videomae_train.config.sweep import read_sweep
+from videomae_train.config.sweep_plan import Stage, plan_sweep
 from videomae_train.errors import TrainingError
 
 
@@ -118,3 +122,18 @@ def test_points_beside_each_other__have_gpus_of_their_own(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     given = sweep_local._environments(at_once, devices)
     assert [each.get("CUDA_VISIBLE_DEVICES") for each in given] == shares
+
+
+@pytest.mark.parametrize("is_ignored", [True, False])
+def test_end_of_the_terminal__stops_a_sweep_unless_nohup_started_it(
+    is_ignored: bool, stand_ins: StandIns, words: list[str], tmp_path: Path
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+    plan = plan_sweep(read_sweep(["-m", *words, "seed=0,1", f"run={tmp_path}"]), {})
+    record = SweepRecord(tmp_path, plan, [], {})
+    try:
+        with sweep_local.LocalRunner(record, at_once=1, devices=1) as runner:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert runner.stopped_by == (None if is_ignored else signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

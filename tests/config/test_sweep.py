@@ -1,12 +1,15 @@
 """What a sweep's command line and file come to."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from videomae_train.config.grammar import in_grammar, parsed, quoted
 from videomae_train.config.paths import configs_folder
-from videomae_train.config.sweep import asks_for_sweep, launcher_settings, quoted, read_sweep
+from videomae_train.config.sweep import asks_for_sweep, launcher_settings, read_sweep
 from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
 from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, save_weights_folder
@@ -104,7 +107,10 @@ def test_frame_masks_that_hide_as_much__are_one_pretraining(packed_motions: Path
     for kind, runs in (("frame", 2), ("tube", 3)):
         words = [*small, f"masking={kind}", "masking.ratio=0.5,0.75,0.9"]
         plan = plan_sweep(read_sweep(["-m", *words]), {})
-        assert len({planned.stages[0].identity for planned in plan.points}) == runs, kind
+        stages = [planned.stages[0] for planned in plan.points]
+        # The last of a key counts: whatever a point asked for, one command trains them, also when points are added.
+        ratios = {[word for word in stage.words if word.startswith("masking.ratio=")][-1] for stage in stages}
+        assert len({stage.identity for stage in stages}) == len(ratios) == runs, kind
 
 
 def test_probe__is_a_stage_like_fine_tuning(packed_motions: Path) -> None:
@@ -176,12 +182,109 @@ def test_other_launchers__are_refused() -> None:
         launcher_settings(read_sweep(["-m", "data.path=x", "hydra/launcher=submitit_local", "seed=0,1"]))
 
 
-@pytest.mark.parametrize("text", ["plain/path-1.0", "with space", "it's", "a=b,c", "{x}"])
-def test_quoted__is_read_back_as_it_was(text: str) -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+AWKWARD = [
+    "with space",
+    "it's",
+    "a=b,c",
+    "{x}",
+    "",
+    "jürgen",
+    "中",
+    "back\\slash",
+    "end\\",
+    "\\'",
+    "#1 (2)",
+    "s3://x?a=[1]",
+]
 
-    (override,) = OverridesParser.create().parse_overrides([f"run={quoted(text)}"])
+
+@pytest.mark.parametrize("text", ["plain/path-1.0", *AWKWARD])
+def test_quoted__is_read_back_as_it_was(text: str) -> None:
+    (override,) = parsed([f"run={quoted(text)}"])
     assert str(override.value()) == text
+
+
+@pytest.mark.parametrize("value", [None, True, 1e-6, 3, "a b", [0.9, None, "x,y"], {"a": {"b": ["c d"]}}])
+def test_values__are_read_back_as_they_were(value: object) -> None:
+    from omegaconf import OmegaConf
+
+    composed = OmegaConf.create({"key": parsed([f"key={in_grammar(value)}"])[0].value()})
+    assert OmegaConf.to_container(composed)["key"] == value
+
+
+@pytest.mark.parametrize("name", [*SHIPPED])
+def test_later_stages__take_values_of_the_pretraining_as_they_are(name: str) -> None:
+    """Also null, which as a text would be None, and paths that Hydra would take for something else."""
+    for path in ("x", *AWKWARD[:4], *AWKWARD[5:]):
+        sweep = read_sweep([f"sweep={name}", f"data.path={quoted(path)}", "-m", "seed=0"])
+        bases = sweep.later_bases(sweep.points[0])
+        for word in (each for words in bases.values() for each in words):
+            (override,) = parsed([word])
+            assert override.value() != "None", word
+            assert override.key_or_group != "data.path" or override.value() == path
+
+
+@pytest.mark.parametrize(
+    ("given", "points", "values"),
+    [(["seed=0"], 13, {"0"}), (["masking.ratio=0.9"], 9, {"0", "1", "2"}), (["masking=tube"], 18, {"0", "1", "2"}),
+     (["-m", "seed=5,6"], 26, {"5", "6"})],
+)  # fmt: skip
+def test_command_line__takes_the_place_of_the_same_key_in_a_grid(
+    given: list[str], points: int, values: set[str]
+) -> None:
+    sweep = read_sweep(["sweep=mask_ratio", "data.path=x", *given])
+    assert len(sweep.points) == points
+    words = [sweep.pretrain_words(point) for point in sweep.points]
+    seeds = [[word.partition("=")[2] for word in own if word.startswith("seed=")] for own in words]
+    assert all(len(each) == 1 for each in seeds), "none is given twice"
+    assert {each[0] for each in seeds} == values
+
+
+def test_keys_are_taken_away__in_every_point() -> None:
+    taken = ["~data.sets.something", "~finetune.mix"]
+    sweep = read_sweep(["-m", "data=hybrid", *taken, "seed=0,1", "sweep.then=[finetune]"])
+    assert "~data.sets.something" in sweep.pretrain_words(sweep.points[0])
+    assert sweep.later_words("finetune", sweep.points[0], {"finetune": []}) == ["~mix"]
+
+
+@pytest.mark.parametrize("values", ["glob(*)", "interval(0,1)"])
+def test_values_that_cannot_be_listed__are_refused(values: str) -> None:
+    with pytest.raises(ConfigError, match=r"model=.*0\.75,0\.9"):
+        read_sweep(["-m", f"model={values}"])
+
+
+SMALL_CHAIN = [
+    "-m", "experiment=pretrain_tiny", "optim.global_batch=4", "trainer.micro_batch=4", "seed=0,1",
+    "finetune.experiment=finetune_tiny", "finetune.optim.global_batch=4", "finetune.trainer.micro_batch=4",
+    "data.selection=split/train", "finetune.data.selection=split/train", "evaluate.data.selection=split/test",
+    "sweep.then=[finetune,evaluate]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["sweep.then=[evaluate]"], "no classes"),
+        (["evaluate.data.path={other}"], "weights: a model of the classes"),
+        (["finetune.data.selection=all", "finetune.data.val_selection=split/test"], "data.val_selection"),
+        (["finetune.mix.mixup_alpha=0.8", "finetune.trainer.micro_batch=1"], "even number of clips"),
+    ],
+)
+def test_what_would_fail_after_hours__is_refused_at_once(
+    given: list[str], told: str, packed_motions: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(packed_motions, other)
+    description = json.loads((other / "dataset.json").read_text())
+    description["classes"] = description["classes"][::-1]
+    (other / "dataset.json").write_text(json.dumps(description))
+    words = [f"data.path={packed_motions}", *SMALL_CHAIN]
+    plan_sweep(read_sweep(words), {})
+    if given == ["sweep.then=[evaluate]"]:
+        words = [word for word in words if "finetune" not in word]
+    words += [word.format(other=other) for word in given]
+    with pytest.raises(ConfigError, match=told):
+        plan_sweep(read_sweep(words), {})
 
 
 def knn_sweep(data: Path, *more: str) -> SweepPlan:

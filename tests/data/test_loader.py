@@ -25,6 +25,8 @@ from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModul
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.loader import BatchLoader, evaluation_loader
+from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.sources import open_source
 from videomae_train.errors import CheckpointError, ConfigError, ShardError
 from videomae_train.types import PretrainBatch
 
@@ -114,6 +116,22 @@ def test_resume__refuses_another_order(packed_folder: Path, changes: dict[str, A
     state = pretrain_module(packed_folder).state_dict()
     with pytest.raises(CheckpointError, match=named):
         pretrain_module(packed_folder, **changes).load_state_dict(state)
+
+
+def test_resume__refuses_the_same_videos_in_other_shards(motion_videos: Path, tmp_path: Path) -> None:
+    for name, videos in (("few", 5), ("many", 8)):
+        pack(
+            open_source(motion_videos),
+            tmp_path / name,
+            PackOptions(seed=0, shard_max_videos=videos),
+            lambda _: None,
+        )
+    few, many = (pretrain_module(tmp_path / name, selection="all") for name in ("few", "many"))
+    state = few.state_dict()
+    assert state["fingerprint"] == many.state_dict()["fingerprint"]
+    with pytest.raises(CheckpointError, match=r"data\.layout.*other shards"):
+        many.load_state_dict(state)
+    few.load_state_dict({name: value for name, value in state.items() if name != "layout"})
 
 
 def test_batches__shape_type_and_memory(packed_folder: Path) -> None:

@@ -159,6 +159,24 @@ def test_probe__on_two_ranks_takes_the_steps_of_one(
 
 
 @pytest.mark.slow
+def test_linear_probe__on_two_ranks_is_validated_with_the_statistics_that_it_saves(
+    weights: Path, packed_motions: Path, tmp_path: Path
+) -> None:
+    """Each rank's batch norm has seen other clips."""
+    views = ["data.val_selection=split/test", "validation.every_epochs=null", "validation.every_steps=4"]
+    given = ["probe=linear", f"weights={weights}", f"data.path={packed_motions}", *SPLIT, *TRAINED, *views]
+    given += ["optim.global_batch=16", "trainer.devices=2"]
+    on_two_ranks("probe", *given, f"run={tmp_path / 'straight'}")
+    steps, losses = read_metric(tmp_path / "straight", "val/loss")
+    scored = score(tmp_path / "straight" / "weights", packed_motions, tmp_path / "scores")
+    assert steps[-1] == 8
+    probabilities = np.load(tmp_path / "scores" / "scores.npz")
+    of_label = probabilities["probabilities"][np.arange(4), probabilities["labels"]]
+    assert scored["num_scored"] == 4
+    assert losses[-1] == pytest.approx(float(-np.log(of_label).mean()), rel=1e-3)
+
+
+@pytest.mark.slow
 def test_neighbours__are_the_same_to_the_last_digit_on_any_number_of_ranks(
     weights: Path, packed_motions: Path, tmp_path: Path
 ) -> None:

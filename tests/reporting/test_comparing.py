@@ -13,6 +13,7 @@ from videomae_train.reporting.comparing import (
     families_of,
     from_scratch,
     labels_of,
+    scores_of_seeds,
     settings_of,
 )
 from videomae_train.reporting.facts import EvaluationFacts, Point
@@ -72,6 +73,36 @@ def test_scores__are_averaged_over_seeds_only(tmp_path: Path) -> None:
     assert wide.interval == (0.0, 1.0), "no accuracy lies beyond"
     assert (high.place, high.num_seeds) == (0.9, 1)
     assert high.interval == pytest.approx((0.7, 1.0)), "a single run has its interval over videos"
+
+
+def test_a_seed_that_was_run_twice__counts_once(tmp_path: Path) -> None:
+    points = [
+        point(tmp_path, f"{seed}-{threads}", wrong=4 + seed, seed=seed, trainer={"threads": threads})
+        for seed in (0, 1)
+        for threads in (1, 2)
+    ]
+    (family,) = families_of(points)
+    (found,) = family.by_ratio()
+    assert (found.num_seeds, found.score) == (2, pytest.approx(0.55))
+    expected = seed_interval([0.6, 0.5])
+    assert expected is not None
+    assert found.interval == (max(0.0, expected.low), min(1.0, expected.high))
+
+
+def test_fine_tunings_of_one_pretraining__are_no_further_pretrainings(tmp_path: Path) -> None:
+    def chain(seed: int, tuned: int, wrong: int) -> Point:
+        run = tmp_path / f"{seed}-{tuned}"
+        pretraining = read_training(write_training(run / "p", config=pretrain_config(seed=seed)), NOW)
+        classifier = read_training(
+            write_training(run / "f", "finetune", {"seed": tuned, "weights": "x"}), NOW
+        )
+        score = read_evaluation(write_evaluation(run / "e", wrong=wrong))
+        assert isinstance(score, EvaluationFacts)
+        return Point(run.name, pretraining, classifier, score)
+
+    points = [chain(seed, tuned, 3 + seed + tuned) for seed in (0, 1) for tuned in (0, 1, 2)]
+    assert scores_of_seeds(points) == pytest.approx([0.6, 0.5])
+    assert scores_of_seeds(points[:3]) == pytest.approx([0.7, 0.6, 0.5]), "all there is to average over"
 
 
 def test_kinds_of_masks_and_other_settings__are_families_of_their_own(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from run_folders import (
 from videomae_train.errors import ConfigError
 from videomae_train.reporting.facts import Point, Verdict
 from videomae_train.reporting.finding import find_points
+from videomae_train.reporting.runs_page import state_of
 
 
 def shape(points: Sequence[Point]) -> dict[str, tuple[bool, bool, bool]]:
@@ -53,6 +54,25 @@ def test_stages_that_points_share__are_followed_and_read_once(tmp_path: Path) ->
     points = find_points([tmp_path], NOW).points
     assert list(shape(points)) == ["lr-0.1", "lr-0.2", "lr-0.3"]
     assert points[0].pretraining is points[1].pretraining is points[2].pretraining is not None
+
+
+def test_stages_that_have_not_begun__make_a_point_incomplete(tmp_path: Path) -> None:
+    """The sweep's record knows of them; their folders are not there, or hold only what Hydra left."""
+    write_training(tmp_path / "seed-0" / "pretrain")
+    write_point(tmp_path / "seed-1", "tube", 0.9, 1)
+    (tmp_path / "seed-0" / "finetune" / ".hydra").mkdir(parents=True)
+    states = {
+        "pretrain": {"state": "finished", "reason": ""},
+        "finetune": {"state": "failed", "reason": "no memory"},
+        "evaluate": {"state": "waiting", "reason": ""},
+    }
+    done = {verb: {"state": "finished"} for verb in states}
+    write_json(
+        tmp_path / "sweep.json", {"points": {"seed-0": {"stages": states}, "seed-1": {"stages": done}}}
+    )
+    cut, whole = find_points([tmp_path], NOW).points
+    assert cut.problems == ("finetune: failed: no memory", "evaluate: has not begun")
+    assert [state_of(point) for point in (cut, whole)] == ["incomplete", "finished"]
 
 
 def test_a_point_that_was_named_otherwise_before__is_one_point(tmp_path: Path) -> None:

@@ -1,5 +1,10 @@
-import torch
+from dataclasses import replace
 
+import pytest
+import torch
+from torch import nn
+
+from videomae_train.optim import OptimizerOptions, build_optimizer
 from videomae_train.training.gating import Skips, StepGate, tie_to_gradient
 
 
@@ -37,3 +42,38 @@ def test_tied_loss__makes_the_gradient_nan_where_it_is_not() -> None:
     for bad in (float("inf"), float("-inf"), float("nan")):
         (gradient,) = torch.autograd.grad(tie_to_gradient(weight * 3.1 + bad), weight)
         assert bool(gradient.isnan())
+
+
+OWN_CONSTANTS = OptimizerOptions("adamw", None, None, 0.05, 1.0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "momentum", "adagrad", "lion", "lamb"])
+def test_first_step_that_is_held_back__leaves_no_trace(name: str) -> None:
+    """A step after it is to the bit the one of an optimiser that never saw it."""
+    trained: list[torch.Tensor] = []
+    for norms in ([float("inf"), 1.0, 1.0], [1.0, 1.0]):
+        torch.manual_seed(0)
+        layer, gate = nn.Linear(64, 64), StepGate(torch.device("cpu"))
+        optimizer = build_optimizer(layer, (), replace(OWN_CONSTANTS, name=name), peak_lr=1e-2)
+        for norm in norms:
+            for parameter in layer.parameters():
+                parameter.grad = torch.full_like(parameter, norm)
+            gate.step(optimizer, optimizer.step, torch.tensor(norm))
+        trained.append(layer.weight.detach())
+    assert torch.equal(*trained)
+
+
+def test_momentum_from_zero__gives_the_steps_of_torchs_own() -> None:
+    trained: list[torch.Tensor] = []
+    for own in (True, False):
+        torch.manual_seed(0)
+        layer = nn.Linear(8, 8)
+        optimizer = build_optimizer(layer, (), replace(OWN_CONSTANTS, name="sgd"), peak_lr=1e-2)
+        if own:
+            optimizer.state.clear()
+        for step in range(3):
+            for parameter in layer.parameters():
+                parameter.grad = torch.randn_like(parameter) * (step + 1)
+            optimizer.step()
+        trained.append(layer.weight.detach())
+    assert torch.equal(*trained)

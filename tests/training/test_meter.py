@@ -21,3 +21,11 @@ def test_stopped__leaves_no_time_behind(monkeypatch) -> None:
         pass
     meter.data_arrived()  # at 111: 11 seconds of waiting
     assert meter.restart() == (12.0, 11.0)
+
+
+def test_restored_losses__join_those_of_another_device() -> None:
+    """A checkpoint's lie on the CPU; meta, which has no values, stands for a GPU."""
+    meter = Meter()
+    meter.restore_losses(torch.tensor([3.0, 2.0]))
+    meter.add(torch.zeros((), device="meta"), clips=1)
+    assert meter.sums().device.type == "meta"

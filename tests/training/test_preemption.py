@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from videomae_train.training.preemption import StopRequest, exit_code_after
 from videomae_train.training.trainer import leave_signals_to_us
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 
 
 def handlers() -> list[Any]:
@@ -31,6 +31,17 @@ def test_signal__is_remembered_and_interrupts_nothing(number: signal.Signals) ->
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.number == number  # the first one counts
     assert handlers() == before
+
+
+def test_nohup__is_heeded() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.number == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_second_ctrl_c__interrupts_at_once() -> None:
@@ -61,7 +72,7 @@ def test_other_threads__set_no_handlers() -> None:
 
 
 def test_exit_codes__tell_a_preemption_from_ctrl_c() -> None:
-    assert [exit_code_after(number.name) for number in SIGNALS] == [75, 75, 75, 130]
+    assert [exit_code_after(number.name) for number in SIGNALS] == [75, 75, 75, 130, 75]
 
 
 def test_lightning__sets_no_handlers_of_its_own(tmp_path: Path) -> None:

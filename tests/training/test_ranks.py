@@ -54,3 +54,8 @@ def test_rank_environment__another_number_of_ranks_is_an_error(
 def test_rank_environment__several_nodes_want_a_starter() -> None:
     with pytest.raises(ConfigError, match="neither srun nor torchrun"):
         rank_environment(devices=1, num_nodes=2)
+
+
+def test_rank_environment__names_the_keys_of_what_is_scored() -> None:
+    with pytest.raises(ConfigError, match=r"^num_nodes: 2"):
+        rank_environment(devices=1, num_nodes=2, keys="")

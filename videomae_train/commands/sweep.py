@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from videomae_train.commands.sweep_slurm import run_on_slurm
 from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
 from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
 from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.starters import ranks_from_outside
 
@@ -35,6 +37,18 @@ def run_sweep(arguments: Sequence[str]) -> None:
     """
     _refuse_ranks()
     sweep = read_sweep(arguments)
+    is_new = not sweep.folder.exists()
+    try:
+        with FolderLock(sweep.folder):  # another sweep there would write over what this one knows of its runs
+            _run_in_folder(sweep, arguments)
+    except ConfigError:
+        if is_new:
+            with contextlib.suppress(OSError):  # it holds something
+                sweep.folder.rmdir()
+        raise
+
+
+def _run_in_folder(sweep: Sweep, arguments: Sequence[str]) -> None:
     known = known_places(sweep.folder, sweep.options.reuse)
     plan = plan_sweep(sweep, known)
     sweep.folder.mkdir(parents=True, exist_ok=True)

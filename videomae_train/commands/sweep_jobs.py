@@ -88,7 +88,7 @@ def reason_in_log(stage: Stage, after: int = 0) -> str:
 def _end(stage: Stage, code: int, began: int) -> StageEnd:
     if code == 0 and stage.is_finished:
         return StageEnd("finished", "", 0)
-    if code in (EXIT_PREEMPTED, EXIT_INTERRUPTED, -signal.SIGTERM, -signal.SIGINT):
+    if code in (EXIT_PREEMPTED, EXIT_INTERRUPTED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
         return StageEnd("stopped", "by a signal; the same command goes on", code)
     reason = reason_in_log(stage, began)
     if code < 0:

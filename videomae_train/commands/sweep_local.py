@@ -16,6 +16,7 @@ import torch
 
 from videomae_train.commands.sweep_jobs import Job, run_stage
 from videomae_train.commands.sweep_record import SweepRecord
+from videomae_train.training.preemption import heeded
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,7 +42,7 @@ class LocalRunner:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> LocalRunner:
-        self._before = {number: signal.signal(number, self._stop) for number in _SIGNALS}
+        self._before = {number: signal.signal(number, self._stop) for number in heeded(_SIGNALS)}
         return self
 
     def __exit__(

@@ -9,10 +9,9 @@ import pytorch_lightning as pl
 
 from videomae_train.config.devices import loader_options
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
-from videomae_train.config.steps import initial_micro_batch
+from videomae_train.config.steps import check_pairs, initial_micro_batch
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
 from videomae_train.data.passed_by import PassedBy
-from videomae_train.errors import ConfigError
 from videomae_train.evaluation.reconstruction import BaselineLosses, baseline_losses
 from videomae_train.model import (
     VideoMAEForPreTraining,
@@ -97,14 +96,8 @@ def reconstruction_task(config: PretrainConfig, model: VideoMAEForPreTraining) -
 
 
 def classification_task(config: FinetuneConfig, model: VideoMAEForVideoClassification) -> ClassificationTask:
-    """Make the classifier's loss; mixing wants an even micro-batch, since it pairs clips."""
-    if config.mix.mixes and initial_micro_batch(config) * config.data.views % 2:
-        raise ConfigError(
-            where="trainer.micro_batch",
-            came=f"{initial_micro_batch(config)} videos x {config.data.views} view(s) with mixup or cutmix",
-            expected="an even number of clips",
-            todo="Give an even trainer.micro_batch or data.views=2, or set mix.mixup_alpha=0 mix.cutmix_alpha=0.",
-        )
+    """Make the classifier's loss."""
+    check_pairs(config)
     model.set_grad_checkpointing(config.trainer.activation_checkpointing)
     return ClassificationTask(model, config.mix, model.config.num_labels, config.trainer.compile)
 

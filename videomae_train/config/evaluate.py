@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from videomae_train.config.devices import loader_options, pick_device
+from videomae_train.config.devices import loader_options
+from videomae_train.config.ranks import start_ranks
 from videomae_train.config.schema import EvaluateConfig
 from videomae_train.config.scores import describe_views, save_scores, scored_videos
 from videomae_train.data.datasets import EvaluationDataset
@@ -174,13 +175,6 @@ def evaluate_splits(
     result = mean_over(scored)
     _write_mean(result, configs, run)
     return result
-
-
-def start_ranks(config: EvaluateConfig) -> Ranks:
-    """Prepare the ranks of an evaluation."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    return Ranks(pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
 
 
 def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoScores) -> Evaluation:

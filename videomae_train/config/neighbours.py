@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from videomae_train.config.devices import loader_options, pick_device
+from videomae_train.config.devices import loader_options
 from videomae_train.config.knn import NeighboursConfig
+from videomae_train.config.ranks import start_ranks
 from videomae_train.config.scores import save_scores
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset, Selection
@@ -20,7 +21,6 @@ from videomae_train.evaluation.neighbours import (
     score_by_neighbours,
     video_features,
 )
-from videomae_train.evaluation.ranks import Ranks
 from videomae_train.evaluation.scoring import Accuracy, measure_accuracy
 from videomae_train.model import VideoMAEModel
 
@@ -39,11 +39,9 @@ def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
         CheckpointError: The weights are missing or damaged.
         VideoMAETrainError: Nothing could be scored.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
     voting, asked = _selections(config, dataset)
-    ranks = Ranks(pick_device(config.accelerator), devices=config.devices, num_nodes=config.num_nodes)
+    ranks = start_ranks(config)
     model = VideoMAEModel.from_pretrained(config.weights)
 
     def one_rank(rank: int, world: int, device: torch.device) -> list[VideoFeatures]:

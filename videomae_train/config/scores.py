@@ -28,12 +28,17 @@ def scored_videos(
         ConfigError: The classes differ, or there is no such selection.
     """
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
-    _check_classes(tuple(model.id2label[number] for number in range(model.num_labels)), dataset)
+    check_classes(model, dataset)
     return EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
 
 
-def _check_classes(of_model: tuple[str, ...], dataset: PackedDataset) -> None:
-    """Compare class names number by number: a label means the same class on both sides, or nothing is scored."""
+def check_classes(model: VideoMAEConfig, dataset: PackedDataset) -> None:
+    """Compare class names number by number: a label means the same class on both sides, or nothing is scored.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    of_model = tuple(model.id2label[number] for number in range(model.num_labels))
     if of_model == dataset.classes:
         return
     moved = set(of_model) == set(dataset.classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from videomae_train.config.schema import FinetuneConfig, TrainingConfig
+from videomae_train.errors import ConfigError
 from videomae_train.training.plan import StepPlan, micro_batch_sizes, plan_steps
 
 
@@ -29,3 +30,18 @@ def sizes_to_try(config: TrainingConfig) -> tuple[int, ...]:
     # Mixing pairs clips.
     pairs = isinstance(config, FinetuneConfig) and config.mix.mixes and config.data.views % 2
     return micro_batch_sizes(config.optim.global_batch, config.trainer.world_size, unit=2 if pairs else 1)
+
+
+def check_pairs(config: FinetuneConfig) -> None:
+    """Mixing pairs the clips of a micro-batch.
+
+    Raises:
+        ConfigError: Their number is odd.
+    """
+    if config.mix.mixes and initial_micro_batch(config) * config.data.views % 2:
+        raise ConfigError(
+            where="trainer.micro_batch",
+            came=f"{initial_micro_batch(config)} videos x {config.data.views} view(s) with mixup or cutmix",
+            expected="an even number of clips",
+            todo="Give an even trainer.micro_batch or data.views=2, or set mix.mixup_alpha=0 mix.cutmix_alpha=0.",
+        )

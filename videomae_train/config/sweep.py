@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from videomae_train.config.fields import Frozen, PositiveInt
-from videomae_train.config.loader import compose_config, validate_config
+from videomae_train.config.grammar import in_grammar, parsed, quoted, values_of
+from videomae_train.config.loader import compose_config, resolve_config, validate_config
+from videomae_train.config.sweep_points import PRETRAIN, Point, Setting, named_points, stage_and_key
 from videomae_train.errors import ConfigError
 
-PRETRAIN = "pretrain"
 OWN = "own"  # configs/sweep/own.yaml, for the values of a command line
-_OF_STAGE = re.compile(r"(finetune|probe|evaluate)\.(.+)", re.DOTALL)
-_LONGEST_NAME = 120  # file systems end at 255, and reports would rather have it shorter
+_OF_PRETRAINING = re.compile(r"\$\{([\w.]+)\}")
+_BASES = ("finetune", "probe", "knn", "evaluate")
 
 
 class SweepOptions(Frozen):
@@ -31,7 +29,8 @@ class SweepOptions(Frozen):
     Attributes:
         grids: Each maps keys to one value or a list of them; all combinations are points. A key that begins with
             finetune., probe. or evaluate. belongs to that stage, others to the pretraining; `pretrain: null` has none,
-            so that the next stage starts from scratch. Values on the command line multiply every grid.
+            so that the next stage starts from scratch. Values on the command line multiply every grid; where a grid
+            has the same key, they take its place.
         then: Stages after the pretraining, in their order.
         pretrain: Overrides of the pretraining at every point, before those of the command line.
         finetune: The same of the fine-tuning; ${...} is a value of the point's pretraining.
@@ -51,44 +50,6 @@ class SweepOptions(Frozen):
     evaluate: tuple[str, ...]
     at_once: PositiveInt
     reuse: tuple[str, ...]
-
-
-class Setting(NamedTuple):
-    """One override of one stage, in Hydra's grammar."""
-
-    stage: str
-    key: str
-    value: str
-
-    @property
-    def word(self) -> str:
-        """Give the override."""
-        return f"{self.key}={self.value}"
-
-    @property
-    def label(self) -> str:
-        """Give its key as the sweep has it."""
-        return self.key if self.stage == PRETRAIN else f"{self.stage}.{self.key}"
-
-
-FROM_SCRATCH = Setting(PRETRAIN, PRETRAIN, "null")
-
-
-@dataclass(frozen=True)
-class Point:
-    """One combination of values; its folder's name says what differs between points."""
-
-    name: str
-    settings: tuple[Setting, ...]
-
-    @property
-    def is_pretrained(self) -> bool:
-        """Whether it has a pretraining."""
-        return FROM_SCRATCH not in self.settings
-
-    def words(self, stage: str) -> list[str]:
-        """Give its own overrides of a stage."""
-        return [each.word for each in self.settings if each.stage == stage and each != FROM_SCRATCH]
 
 
 @dataclass(frozen=True)
@@ -127,6 +88,23 @@ class Sweep:
         is_knn = stage == "probe" and probes[-1:] == ["probe=knn"]
         return [*bases["knn" if is_knn else stage], *own]
 
+    def later_bases(self, point: Point) -> dict[str, list[str]]:
+        """Give the later stages' overrides of the sweep's file, with the values of a point's pretraining for ${...}.
+
+        Raises:
+            ConfigError: Values are missing, or do not resolve.
+        """
+        composed = self.compose(point)
+        values = resolve_config(PRETRAIN, composed)
+        file = cast("dict[str, Any]", OmegaConf.to_container(composed.sweep, resolve=False))
+        return {
+            base: [
+                _filled(word, as_text, values)
+                for word, as_text in zip(file[base], values["sweep"][base], strict=True)
+            ]
+            for base in _BASES
+        }
+
     def compose(self, point: Point, *, with_hydra: bool = False) -> DictConfig:
         """Compose a point's pretraining, with the sweep's own values at `sweep`."""
         words = [*self.selecting, *self.pretrain_words(point), f"run={quoted(self.folder)}"]
@@ -152,7 +130,7 @@ def read_sweep(arguments: Sequence[str]) -> Sweep:
     Raises:
         ConfigError: It cannot be parsed or composed, or gives a stage values that the sweep does not have.
     """
-    overrides = _parse([argument for argument in arguments if not argument.startswith("-")])
+    overrides = parsed([argument for argument in arguments if not argument.startswith("-")])
     axes = [_axis(override) for override in overrides if override.is_sweep_override()]
     given = [override for override in overrides if not override.is_sweep_override()]
     chosen = next((_value(each) for each in given if each.key_or_group == "sweep" and each.value()), OWN)
@@ -160,10 +138,15 @@ def read_sweep(arguments: Sequence[str]) -> Sweep:
     folder = next((_value(each) for each in given if each.key_or_group == "run"), f"runs/sweeps/{chosen}")
     shared = [_setting(each) for each in given if not _selects(each) and each.key_or_group not in _OURS]
     options = _options(selecting)
-    grids = [_grid_axes(grid) for grid in options.grids] or [[]]
+    own = {each.label for each in [*shared, *itertools.chain(*axes)]}
+    grids = [_grid_axes(grid, without=own) for grid in options.grids] or [[]]
     combinations = [tuple(each) for grid in grids for each in itertools.product(*grid, *axes)]
+    if any(own & grid.keys() for grid in options.grids):
+        combinations = list(dict.fromkeys(combinations))  # grids may have differed in nothing else
     _check_stages(options, [*shared, *itertools.chain(*combinations)])
-    return Sweep(Path(folder).absolute(), options, _named(combinations), tuple(shared), tuple(selecting))
+    return Sweep(
+        Path(folder).absolute(), options, named_points(combinations), tuple(shared), tuple(selecting)
+    )
 
 
 def launcher_settings(sweep: Sweep) -> dict[str, Any] | None:
@@ -191,32 +174,30 @@ def _selects(override: Override) -> bool:
     return key == "launcher" or key.startswith(("sweep.", "hydra.", "hydra/"))
 
 
-def _parse(words: Sequence[str]) -> list[Override]:
-    try:
-        return OverridesParser.create().parse_overrides(list(words))
-    except HydraException as error:
-        raise ConfigError(
-            where=f"videomae pretrain {' '.join(words)}",
-            came=" ".join(str(error).split()),
-            expected="overrides such as masking.ratio=0.75,0.9",
-            todo="Quote what Hydra takes for something else.",
-        ) from None
-
-
 def _value(override: Override) -> str:
     return str(override.value())
 
 
-def _setting(override: Override, value: str | None = None) -> Setting:
-    """Give the stage an override is of; its value as it stands there, or one of those to sweep over."""
-    key, _, text = str(override.input_line).partition("=")
-    of_stage = _OF_STAGE.fullmatch(key)
-    stage, key = (of_stage.group(1), of_stage.group(2)) if of_stage else (PRETRAIN, key)
-    return Setting(stage, key, text if value is None else value)
+def _setting(override: Override) -> Setting:
+    """Give the stage an override is of, and its value as it stands there."""
+    name, equals, text = str(override.input_line).partition("=")
+    return Setting(*stage_and_key(name), text if equals else None)
 
 
 def _axis(override: Override) -> list[Setting]:
-    return [_setting(override, value) for value in override.sweep_string_iterator()]
+    return [_setting(override)._replace(value=value) for value in values_of(override)]
+
+
+def _filled(word: str, as_text: str, values: Mapping[str, Any]) -> str:
+    """Write key=${reference} with the reference's value: as a text null would be None, and a path with spaces two."""
+    key, _, text = word.partition("=")
+    reference = _OF_PRETRAINING.fullmatch(text)
+    if reference is None:
+        return as_text
+    value: Any = values
+    for part in reference[1].split("."):
+        value = value[part]
+    return f"{key}={in_grammar(value)}"
 
 
 def _options(selecting: Sequence[str]) -> SweepOptions:
@@ -226,32 +207,12 @@ def _options(selecting: Sequence[str]) -> SweepOptions:
     return validate_config(PRETRAIN, values, SweepOptions)
 
 
-def _grid_axes(grid: Mapping[str, Any]) -> list[list[Setting]]:
+def _grid_axes(grid: Mapping[str, Any], without: Container[str]) -> list[list[Setting]]:
     def axis(name: str, values: Any) -> list[Setting]:
-        of_stage = _OF_STAGE.fullmatch(name)
-        stage, key = (of_stage.group(1), of_stage.group(2)) if of_stage else (PRETRAIN, name)
         each = cast("list[Any]", values) if isinstance(values, list) else [values]
-        return [Setting(stage, key, _in_grammar(value)) for value in each]
+        return [Setting(*stage_and_key(name), in_grammar(value)) for value in each]
 
-    return [axis(name, values) for name, values in grid.items()]
-
-
-def _in_grammar(value: Any) -> str:
-    """Write a YAML value as Hydra's command line has it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return quoted(value) if isinstance(value, str) else str(value)
-
-
-def quoted(value: str | Path) -> str:
-    """Write a text as a value of an override, in quotes where Hydra would read something else."""
-    text = str(value)
-    if re.fullmatch(r"[\w./:-]+", text):
-        return text
-    escaped = text.replace("'", "\\'")
-    return f"'{escaped}'"
+    return [axis(name, values) for name, values in grid.items() if name not in without]
 
 
 def _check_stages(options: SweepOptions, settings: Sequence[Setting]) -> None:
@@ -269,31 +230,3 @@ def _check_stages(options: SweepOptions, settings: Sequence[Setting]) -> None:
             expected="values for stages that the sweep has",
             todo=f"Add them: 'sweep.then=[{','.join((*options.then, *others))}]'.",
         )
-
-
-def _named(combinations: Sequence[tuple[Setting, ...]]) -> tuple[Point, ...]:
-    """Name each combination by the settings that are not the same in all."""
-    labels = dict.fromkeys(each.label for settings in combinations for each in settings)
-    common = {label for label in labels if len({_value_of(label, each) for each in combinations}) == 1}
-    names = [_name([each for each in settings if each.label not in common]) for settings in combinations]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ConfigError(
-            where="sweep", came=f"more than one point {', '.join(twice)}", expected="points that differ",
-            todo="Give every value once.",
-        )  # fmt: skip
-    return tuple(Point(name, settings) for name, settings in zip(names, combinations, strict=True))
-
-
-def _value_of(label: str, settings: Sequence[Setting]) -> str | None:
-    return next((each.value for each in settings if each.label == label), None)
-
-
-def _name(differing: Sequence[Setting]) -> str:
-    """Name a folder as masking.ratio-0.75+seed-0, without anything that a shell or Hydra wants quoted."""
-    full = "+".join(f"{each.label}-{each.value}" for each in differing) or "point"
-    name = re.sub(r"[^\w.+-]+", "-", full).strip("-")
-    if name == full and len(name) <= _LONGEST_NAME:
-        return name
-    # What was taken out may have been all the difference.
-    return f"{name[:_LONGEST_NAME]}-{blake2b(full.encode(), digest_size=3).hexdigest()}"

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
-from videomae_train.config.loader import resolve_config
-from videomae_train.config.sweep import PRETRAIN, Point, Sweep, quoted
+from videomae_train.config.grammar import quoted
+from videomae_train.config.sweep import Sweep
 from videomae_train.config.sweep_folders import place_in, run_at
-from videomae_train.config.sweep_recipes import checked_recipe
+from videomae_train.config.sweep_points import PRETRAIN, Point
+from videomae_train.config.sweep_recipes import check_stage
 from videomae_train.data.layout import write_json
 from videomae_train.errors import ConfigError, VideoMAETrainError
 from videomae_train.model import VideoMAEConfig
@@ -144,13 +145,13 @@ class _Planner:
         stage = PRETRAIN
         chain: list[_Draft] = []
         try:
-            base = resolve_config(PRETRAIN, self.sweep.compose(point))["sweep"]
+            bases = self.sweep.later_bases(point)
             stages = [PRETRAIN] * point.is_pretrained + list(self.sweep.options.then)
             for stage in stages:
                 words = (
                     self.sweep.pretrain_words(point)
                     if stage == PRETRAIN
-                    else self.sweep.later_words(stage, point, base)
+                    else self.sweep.later_words(stage, point, bases)
                 )
                 chain.append(self._draft(stage, words, chain[-1] if chain else None))
                 if chain[-1].model is None:
@@ -166,14 +167,21 @@ class _Planner:
         return self._drafts[key]
 
     def _checked(self, verb: str, words: Sequence[str], before: _Draft | None) -> _Draft:
-        checked = [*words, f"run={quoted(self.models / 'run')}"]
+        if verb == "evaluate" and before is not None and before.verb == PRETRAIN:
+            raise ConfigError(
+                where="sweep.then", came="evaluate right after the pretraining, whose model has no classes",
+                expected="a stage that trains a classifier between them", todo="Give sweep.then=[finetune,evaluate].",
+            )  # fmt: skip
+        to_check = [*words, f"run={quoted(self.models / 'run')}"]
         if before is not None and before.model is not None:
-            checked.append(f"weights={quoted(self._stand_in(before.identity, before.model))}")
-        recipe, model = checked_recipe(verb, checked)
+            to_check.append(f"weights={quoted(self._stand_in(before.identity, before.model))}")
+        recipe, model, further = check_stage(verb, to_check)
         if before is not None:
             recipe["weights"] = before.identity
         text = json.dumps([verb, recipe], sort_keys=True, default=str)
-        return _Draft(verb, words, blake2b(text.encode(), digest_size=8).hexdigest(), before, model)
+        return _Draft(
+            verb, [*words, *further], blake2b(text.encode(), digest_size=8).hexdigest(), before, model
+        )
 
     def _stand_in(self, identity: str, model: VideoMAEConfig) -> Path:
         """Write what later stages want to know of weights that are still to be trained."""

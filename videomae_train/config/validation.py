@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import numpy as np
-
 from videomae_train.config.cards import BestOf, classifier_card
 from videomae_train.config.outcome import BEST_WEIGHTS
 from videomae_train.config.schema import FinetuneConfig
 from videomae_train.config.scores import describe_views
+from videomae_train.config.videos import check_apart
 from videomae_train.data.datamodule import FinetuneDataModule
-from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEForVideoClassification, save_weights_folder
 from videomae_train.model.cards import Videos
 from videomae_train.training.agreement import Agreement
@@ -38,7 +36,7 @@ def finetune_validation(
     if chosen is None:
         return []
     assert data.val_options is not None
-    _check_apart(config, data)
+    check_apart(config, data.selection, chosen)
     views = describe_views(data.val_options)
     videos = Videos(chosen.name, chosen.fingerprint, len(chosen))
 
@@ -59,17 +57,3 @@ def finetune_validation(
             Agreement(_PATIENCE),
         )
     ]
-
-
-def _check_apart(config: FinetuneConfig, data: FinetuneDataModule) -> None:
-    assert data.val_selection is not None
-    shared = np.intersect1d(data.selection.sample_ids, data.val_selection.sample_ids)
-    if len(shared):
-        where = data.selection.dataset.key(int(shared[0]))
-        raise ConfigError(
-            where="data.val_selection",
-            came=f"{config.data.val_selection}: {len(shared)} of its {len(data.val_selection)} videos are in"
-            f" data.selection={config.data.selection} too, such as {where}",
-            expected="videos that are not trained on",
-            todo="Name the part that belongs to data.selection's split, or data.val_selection=null for none.",
-        )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.config.steps import initial_micro_batch
+from videomae_train.data.index import Selection
 from videomae_train.data.training_videos import (
     FinetuneVideos,
     PretrainVideos,
     open_finetune_videos,
     open_pretrain_videos,
 )
+from videomae_train.errors import ConfigError
 
 
 def pretrain_videos(config: PretrainConfig) -> PretrainVideos:
@@ -32,3 +36,20 @@ def finetune_videos(config: FinetuneConfig) -> FinetuneVideos:
         config.data, config.loader,
         seed=config.seed, global_batch=config.optim.global_batch, micro_batch=initial_micro_batch(config),
     )  # fmt: skip
+
+
+def check_apart(config: FinetuneConfig, selection: Selection, val_selection: Selection) -> None:
+    """Compare the videos to train on with those to validate on.
+
+    Raises:
+        ConfigError: Some are both.
+    """
+    shared = np.intersect1d(selection.sample_ids, val_selection.sample_ids)
+    if len(shared):
+        raise ConfigError(
+            where="data.val_selection",
+            came=f"{config.data.val_selection}: {len(shared)} of its {len(val_selection)} videos are in"
+            f" data.selection={config.data.selection} too, such as {selection.dataset.key(int(shared[0]))}",
+            expected="videos that are not trained on",
+            todo="Name the part that belongs to data.selection's split, or data.val_selection=null for none.",
+        )

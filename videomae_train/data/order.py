@@ -7,6 +7,7 @@ batch of G videos, so that "the next position" is all the state there is, on any
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from itertools import count
 
 import numpy as np
@@ -52,6 +53,18 @@ class EpochOrder:
         bounds = np.flatnonzero(np.diff(shard_numbers[by_shard])) + 1
         self._shards = np.split(by_shard, bounds)
         self._cached: dict[int, np.ndarray] = {}
+
+    @property
+    def layout(self) -> str:
+        """Digest of which rows of the index lie together in a shard: 16 hexadecimal digits.
+
+        The same videos cut into other shards have the same fingerprint, and another order.
+        """
+        digest = blake2b(digest_size=8)
+        for shard in self._shards:
+            digest.update(len(shard).to_bytes(8, "little"))
+            digest.update(self.sample_ids[shard].astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self.sample_ids)

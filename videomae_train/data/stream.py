@@ -65,18 +65,21 @@ class TrainingStream:
             CheckpointError: That run had other videos or another order.
         """
         for name, value in self._identity().items():
-            if state[name] != value:
+            # Checkpoints of earlier versions say nothing of the layout.
+            if state.get(name, value) != value:
                 raise CheckpointError(
                     where=f"data.{name} in the checkpoint",
                     came=str(state[name]),
                     expected=f"{value}, as this run has it",
-                    todo="Resume with the data, seed and batch of the checkpoint, or start a new run.",
+                    todo="Resume with the data, seed and batch of the checkpoint, or start a new run."
+                    + (" The same videos in other shards are another order." if name == "layout" else ""),
                 )
         self.next_position = state["next_position"]
 
     def _identity(self) -> dict[str, int | str]:
         return {
             "fingerprint": self.order.fingerprint,
+            "layout": self.order.layout,
             "seed": self.order.seed,
             "shuffle_window_videos": self.order.window_videos,
             "global_batch": self.global_batch,

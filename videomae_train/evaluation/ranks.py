@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 
@@ -28,16 +29,24 @@ class Ranks:
         device: The kind of device of every rank: cpu or cuda.
         devices: Ranks on each node.
         num_nodes: Nodes.
+        environment: Who started the processes; Lightning's own guess would wait for ranks that nobody starts.
     """
 
-    def __init__(self, device: torch.device, *, devices: int, num_nodes: int) -> None:
+    def __init__(
+        self, device: torch.device, *, devices: int, num_nodes: int, environment: ClusterEnvironment
+    ) -> None:
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # how ranks find each other
         warnings.filterwarnings("ignore", message=".*The `srun` command is available")
+        on_gpu = device.type == "cuda"
         single = devices * num_nodes == 1
-        strategy = SingleDeviceStrategy(device) if single else DDPStrategy(timeout=_PATIENCE)
-        accelerator = "cpu" if device.type == "cpu" else "cuda"
+        # torch sets a current GPU by its number only.
+        one = torch.device("cuda", 0) if on_gpu else device
         self._fabric = Fabric(
-            accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy
+            accelerator="cuda" if on_gpu else "cpu",
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=SingleDeviceStrategy(one) if single else DDPStrategy(timeout=_PATIENCE),
+            plugins=[environment],
         )
 
     def score(self, one_rank: Callable[[int, int, torch.device], VideoScores]) -> VideoScores | None:

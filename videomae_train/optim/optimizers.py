@@ -75,7 +75,21 @@ def build_optimizer(
         constants["eps"] = options.eps
     if "fused" in takes:
         constants["fused"] = True
-    return create_optimizer_v2(groups, opt=options.name, **constants)
+    optimizer = create_optimizer_v2(groups, opt=options.name, **constants)
+    if isinstance(optimizer, torch.optim.SGD):
+        _begin_momentum(optimizer)
+    return optimizer
+
+
+def _begin_momentum(optimizer: torch.optim.SGD) -> None:
+    """Let momentum begin at zero, which gives the same first step.
+
+    torch's fused SGD makes it of uninitialised memory, and leaves it so where that step is held back.
+    """
+    for group in optimizer.param_groups:
+        if group["momentum"] and not group["dampening"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def check_optimizer(options: OptimizerOptions) -> Mapping[str, inspect.Parameter]:

@@ -190,11 +190,37 @@ def _asked_alike(points: Sequence[Point]) -> list[Point]:
 
 
 def _averaged(ratio: float, points: Sequence[Point]) -> PlacedScore:
-    scores = [point.evaluation.top1 for point in points if point.evaluation is not None]
+    scores = scores_of_seeds(points)
     interval = within_reach(seed_interval(scores))
     if len(points) == 1 and points[0].evaluation is not None:
         interval = points[0].evaluation.interval
     return PlacedScore(ratio, mean(scores), interval, len(scores))
+
+
+def scores_of_seeds(points: Sequence[Point]) -> list[float]:
+    """Give one score for each seed: the mean of the scored points that have it in common.
+
+    It is the seed of the pretraining where several pretrainings are behind the points: three fine-tunings of one are
+    no three pretrainings. Else, and from scratch, it is all the seeds of a point. So a run that was made twice, on
+    another machine, counts once.
+    """
+    for seeds_of in (_first_seed, _all_seeds):
+        groups: dict[object, list[float]] = {}
+        for point in points:
+            if point.evaluation is not None:
+                groups.setdefault(seeds_of(point), []).append(point.evaluation.top1)
+        if len(groups) > 1:
+            break
+    return [mean(scores) for scores in groups.values()]
+
+
+def _first_seed(point: Point) -> object:
+    return settings_of(point).get("seed") if point.pretraining is not None else _all_seeds(point)
+
+
+def _all_seeds(point: Point) -> object:
+    values = settings_of(point)
+    return tuple((key, values[key]) for key in sorted(values) if key.rpartition(": ")[2] in _SEEDS)
 
 
 def within_reach(interval: Interval | None) -> Interval | None:

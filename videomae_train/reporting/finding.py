@@ -25,6 +25,7 @@ from videomae_train.reporting.reading import (
     read_training,
     read_verdict,
     recorded_points,
+    recorded_stages,
 )
 
 PRETRAIN, CLASSIFY, EVALUATE = ("pretrain",), ("finetune", "probe"), ("evaluate", "evaluation")
@@ -132,7 +133,7 @@ class _Reader:
         others = [each for each in _subfolders(folder) if each.name not in _STAGES and is_run(each)]
         if not stages or others:
             return False
-        self.points[folder] = self._chain(stages)
+        self.points[folder] = self._chain(stages, recorded_stages(folder))
         return True
 
     def _take_other(self, folder: Path) -> None:
@@ -157,7 +158,8 @@ class _Reader:
             return Point(folder.name, pretraining=facts)
         return Point(folder.name, classifier=facts)
 
-    def _chain(self, stages: Mapping[str, Path]) -> Point:
+    def _chain(self, stages: Mapping[str, Path], recorded: Mapping[str, str]) -> Point:
+        """Join a point's stages; of those that its sweep knows and that are not there, say how they stand."""
         point = Point("")
         for name, folder in stages.items():
             try:
@@ -166,13 +168,15 @@ class _Reader:
                 point = _with_problem(point, f"{name}: its {_REFERENCE} cannot be followed ({error})")
                 continue
             if not is_run(run):
-                point = _with_problem(point, f"{name}: has not begun")
+                point = _with_problem(point, f"{name}: {recorded.get(name, 'has not begun')}")
             elif name in EVALUATE or not is_training(run):  # a probe that trains nothing scores by itself
                 point = _scored(point, run)
             elif name in PRETRAIN:
                 point = replace(point, pretraining=self._training(run))
             else:
                 point = replace(point, classifier=self._training(run))
+        for name in [each for each in recorded if each not in stages]:
+            point = _with_problem(point, f"{name}: {recorded[name]}")
         return self._linked(point)
 
     def _linked(self, point: Point) -> Point:

@@ -25,6 +25,7 @@ from videomae_train.reporting.comparing import (
     is_masked,
     labels_of,
     masking_of,
+    scores_of_seeds,
     settings_of,
 )
 from videomae_train.reporting.facts import Point, TrainingFacts
@@ -145,12 +146,8 @@ def _ratio_table(families: Sequence[Family]) -> Table:
 
 def _scratch(points: Sequence[Point]) -> dict[str, float]:
     """Give the mean score from scratch over seeds, for each thing that it is one of."""
-    return {
-        f"{family.name} (n = {len(family.points)})": mean(
-            point.evaluation.top1 for point in family.points if point.evaluation is not None
-        )
-        for family in families_from_scratch(points)
-    }
+    scores = {family.name: scores_of_seeds(family.points) for family in families_from_scratch(points)}
+    return {f"{name} (n = {len(of_seeds)})": mean(of_seeds) for name, of_seeds in scores.items()}
 
 
 def _chance(points: Sequence[Point]) -> dict[str, float]:

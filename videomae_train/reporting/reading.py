@@ -137,6 +137,18 @@ def recorded_points(sweep: Path) -> Mapping[str, Any]:
     return _dict(_mapping(sweep / "sweep.json", []).get("points"))
 
 
+def recorded_stages(point: Path) -> Mapping[str, str]:
+    """Say how the stages stand that a sweep's record names for the point of a folder: verb -> words."""
+    stages = _dict(_dict(recorded_points(point.parent).get(point.name)).get("stages"))
+    states = {verb: _dict(about) for verb, about in stages.items()}
+    return {
+        verb: "has not begun"
+        if about.get("state") in (None, "waiting")
+        else ": ".join(str(about[key]) for key in ("state", "reason") if about.get(key))
+        for verb, about in states.items()
+    }
+
+
 def _probe_settings(metrics: dict[str, Any]) -> dict[str, Any]:
     """Give what a probe without training was asked for, under the keys of its configuration."""
     if metrics.get("probe") is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -22,10 +22,11 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
-        self._live = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        # The parameters, not their tensors, which a model that moves to another device leaves behind.
+        self._parameters = dict(model.named_parameters())
         self._average = {
             name: live.to(torch.promote_types(live.dtype, torch.float32), copy=True)
-            for name, live in self._live.items()
+            for name, live in self._live()
         }
 
     def update(self, went: Tensor) -> None:
@@ -35,13 +36,14 @@ class WeightAverage:
             went: Scalar on the parameters' device: 1.0 where the step was taken, 0.0 where it was skipped, which
                 leaves the average as it is. A tensor, so that nobody waits for the device to know.
         """
-        for name, average in self._average.items():
-            average.lerp_(self._live[name].to(average.dtype), went.to(average.dtype) * (1.0 - self._decay))
+        for name, live in self._live():
+            average = self._average[name]
+            average.lerp_(live.to(average.dtype), went.to(average.dtype) * (1.0 - self._decay))
 
     @contextmanager
     def in_place(self) -> Generator[None]:
         """Let the model hold the average inside a block, for scoring or saving it, and its own weights after it."""
-        own = {name: live.clone() for name, live in self._live.items()}
+        own = {name: live.clone() for name, live in self._live()}
         self._set(self._average)
         try:
             yield
@@ -58,6 +60,10 @@ class WeightAverage:
         for name, average in self._average.items():
             average.copy_(state[name])
 
+    def _live(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self._parameters.items():
+            yield name, parameter.detach()
+
     def _set(self, values: Mapping[str, Tensor]) -> None:
-        for name, live in self._live.items():
+        for name, live in self._live():
             live.copy_(values[name])

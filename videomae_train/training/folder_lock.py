@@ -105,8 +105,8 @@ class FolderLock:
                 where="run",
                 came=f"{self._folder}, in use by {holder.name}",
                 expected="a folder in which nothing else runs",
-                todo="Let it end or stop it, then start the same command again with resume=auto; or give another"
-                f" run=<folder>. If that machine is gone for good, remove {self._path}.",
+                todo="Let it end or stop it, then start the same command again (a run: with resume=auto);"
+                f" or give another run=<folder>. If that machine is gone for good, remove {self._path}.",
             )
         return self
 

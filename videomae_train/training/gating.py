@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
@@ -59,9 +60,11 @@ class StepGate:
         held = ~torch.isfinite(norm)
         if is_gated_on_device(optimizer):
             optimizer.found_inf = held.to(torch.float32)  # pyright: ignore[reportAttributeAccessIssue]
+            take()
         elif bool(held):
-            optimizer.zero_grad(set_to_none=True)
-        take()
+            _take_nothing(optimizer, take)
+        else:
+            take()
         # [in the run, in a row]: the second starts again at 0 with every step that is taken.
         self._counts[1].mul_(held)
         self._counts.add_(held)
@@ -74,6 +77,18 @@ class StepGate:
     def restore(self, skips: Skips) -> None:
         """Go on counting from a checkpoint's counts."""
         self._counts.copy_(torch.tensor(skips))
+
+
+def _take_nothing(optimizer: torch.optim.Optimizer, take: Callable[[], Any]) -> None:
+    """Let the loop count a step of which parameters, without gradients, notice nothing; nor do timm's step counts."""
+    counts = [deepcopy(group.get("step")) for group in optimizer.param_groups]  # tensors are counted in place
+    optimizer.zero_grad(set_to_none=True)
+    take()
+    for group, count in zip(optimizer.param_groups, counts, strict=True):
+        if count is None:
+            group.pop("step", None)
+        else:
+            group["step"] = count
 
 
 def is_gated_on_device(optimizer: torch.optim.Optimizer) -> bool:

@@ -33,5 +33,15 @@ def order_buckets(model: nn.Module | None, backward: Callable[[], None]) -> None
         backward: A pass through all parameters.
     """
     if isinstance(model, DistributedDataParallel):
+        before = [buffer.clone() for buffer in model.buffers()]  # such as the running figures of batch norm
         backward()
         model.zero_grad(set_to_none=True)
+        for buffer, own in zip(model.buffers(), before, strict=True):
+            buffer.copy_(own)
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give all ranks the first one's buffers, which are those that it saves."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)

@@ -48,7 +48,8 @@ class Meter:
         """Count a micro-batch; one whose loss is not finite counts no loss."""
         finite = torch.isfinite(loss)
         both = torch.stack((torch.where(finite, loss, 0.0), finite.to(loss.dtype)))
-        self._sums = both if self._sums is None else self._sums + both
+        # Restored losses lie on the CPU.
+        self._sums = both if self._sums is None else self._sums.to(both.device) + both
         self._clips += clips
 
     def sums(self) -> Tensor:
@@ -61,7 +62,7 @@ class Meter:
         return None if self._sums is None else self._sums.cpu()
 
     def restore_losses(self, losses: Tensor) -> None:
-        """Go on from what `losses` gave, on the device of the losses to come."""
+        """Go on from what `losses` gave, wherever the losses to come lie."""
         self._sums = losses
 
     def restart(self) -> Seconds:

@@ -297,7 +297,7 @@ class SteppingModule(pl.LightningModule):
             of_ranks = [torch.stack(given).sum(0) if given else None, *[None] * (self.trainer.world_size - 1)]
         mine = of_ranks[self.trainer.global_rank]
         if mine is not None:
-            self._meter.restore_losses(mine.to(self.device) * (self._micro_batches / micro_batches))
+            self._meter.restore_losses(mine * (self._micro_batches / micro_batches))
 
     @property
     def _micro_batches(self) -> int:

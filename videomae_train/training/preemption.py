@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
 # SIGTERM: preemption, scancel, a shutdown. SIGUSR1 and SIGUSR2: Slurm's warning, as sbatch --signal or submitit ask
-# for it. SIGINT: Ctrl-C.
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+# for it. SIGINT: Ctrl-C. SIGHUP: the terminal was closed.
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: not done, worth another try
 EXIT_INTERRUPTED = 130  # as shells have it for Ctrl-C
@@ -31,7 +32,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+            self._before = {number: signal.signal(number, self._remember) for number in heeded(_SIGNALS)}
         return self
 
     def __exit__(
@@ -48,6 +49,11 @@ class StopRequest:
             # Not print: the signal may have come in the middle of one.
             os.write(sys.__stderr__.fileno(), b"\nStopping after this step. Ctrl-C again stops at once.\n")  # type: ignore[union-attr]
         self.number = self.number or number
+
+
+def heeded(signals: Sequence[signal.Signals]) -> list[signal.Signals]:
+    """Leave out SIGHUP where it is ignored: nohup asked that the end of the terminal be none of the run."""
+    return [each for each in signals if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
 
 
 def exit_code_after(signal_name: str) -> int:

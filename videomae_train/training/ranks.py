@@ -13,7 +13,7 @@ from videomae_train.errors import ConfigError
 from videomae_train.training.starters import started_by_srun, started_by_torchrun
 
 
-def rank_environment(*, devices: int, num_nodes: int) -> ClusterEnvironment:
+def rank_environment(*, devices: int, num_nodes: int, keys: str = "trainer.") -> ClusterEnvironment:
     """Choose by who started the process: torchrun, srun, or a person, for whom Lightning starts one node's ranks.
 
     Lightning's own choice also takes srun for granted wherever Slurm's variables are set (a batch script without srun
@@ -22,19 +22,20 @@ def rank_environment(*, devices: int, num_nodes: int) -> ClusterEnvironment:
     Args:
         devices: Ranks of each node.
         num_nodes: Nodes.
+        keys: What stands before `devices` and `num_nodes` in the configuration, for errors.
 
     Raises:
         ConfigError: The starter made another number of ranks, or several nodes have no starter.
     """
     if started_by_torchrun():
-        _check_ranks("torchrun", int(os.environ["WORLD_SIZE"]), devices, num_nodes)
+        _check_ranks("torchrun", int(os.environ["WORLD_SIZE"]), devices, num_nodes, keys)
         return TorchElasticEnvironment()
     if started_by_srun():
-        _check_ranks("srun", int(os.environ["SLURM_NTASKS"]), devices, num_nodes)
+        _check_ranks("srun", int(os.environ["SLURM_NTASKS"]), devices, num_nodes, keys)
         return SLURMEnvironment(auto_requeue=False)
     if num_nodes > 1:
         raise ConfigError(
-            where="trainer.num_nodes",
+            where=f"{keys}num_nodes",
             came=f"{num_nodes}, and this process was started by neither srun nor torchrun",
             expected="a starter that reaches every node",
             todo="Add launcher=slurm, or start the command with srun or torchrun; see docs/pretraining.md.",
@@ -42,10 +43,10 @@ def rank_environment(*, devices: int, num_nodes: int) -> ClusterEnvironment:
     return LightningEnvironment()
 
 
-def _check_ranks(starter: str, found: int, devices: int, num_nodes: int) -> None:
+def _check_ranks(starter: str, found: int, devices: int, num_nodes: int, keys: str) -> None:
     if found != devices * num_nodes:
         raise ConfigError(
-            where="trainer.devices, trainer.num_nodes",
+            where=f"{keys}devices, {keys}num_nodes",
             came=f"{devices} x {num_nodes} = {devices * num_nodes} ranks, while {starter} started {found}",
             expected="as many ranks as processes",
             todo=f"Change them, or the number of {'tasks' if starter == 'srun' else 'processes'} of {starter}.",

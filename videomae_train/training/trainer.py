@@ -132,7 +132,10 @@ def build_strategy(options: TrainerOptions, start: Literal["popen", "fork"] = "p
 
 
 def _without_buffers() -> dict[str, Any]:
-    """Spare every forward pass a broadcast of the buffers: position tables and zero biases, the same everywhere."""
+    """Spare every forward pass a broadcast of the buffers: position tables and zero biases, the same everywhere.
+
+    The running figures of a probe's batch norm are not; `share_buffers` sees to them.
+    """
     parameters = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
     # Renamed in torch 2.13.
     name = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"

@@ -24,6 +24,7 @@ from videomae_train.evaluation.scoring import (
 )
 from videomae_train.model import VideoMAEForVideoClassification
 from videomae_train.training.agreement import Agreement
+from videomae_train.training.gradient_sync import share_buffers
 from videomae_train.training.module import SteppingModule
 from videomae_train.training.preemption import StopRequest
 from videomae_train.types import EvaluationBatch
@@ -122,6 +123,7 @@ class Validation(pl.Callback):
 
     def _validate(self, trainer: pl.Trainer, module: SteppingModule) -> None:
         with module.aside(), module.averaged_weights():
+            share_buffers(module.model)
             scores = self._score(module)
             if scores is None:
                 return
