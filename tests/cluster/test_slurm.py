@@ -221,6 +221,29 @@ def test_sweep__a_requeued_task_goes_on_where_it_was(
     assert_same_weights(cut, cluster.runs / "uninterrupted")
 
 
+def test_sweep__a_score_that_the_time_limit_meets_is_begun_again(cluster: Cluster) -> None:
+    """What trains saves by itself; a score has nothing to save, and its task is given back to Slurm."""
+    later = [word for word in QUICK if not word.startswith(("logger", "trainer.accelerator"))]
+    chain = [
+        *("sweep.then=[finetune,evaluate]", "seed=0", "optim.steps=4", "data.selection=split/train"),
+        *(f"finetune.{word}" for word in [*later, "trainer.micro_batch=1"]),
+        *(
+            "finetune.data.selection=split/train",
+            "evaluate.data.selection=split/test",
+            "evaluate.loader.num_workers=0",
+        ),
+    ]
+    process = cluster.submit("warned", *chain, flags=("-m",))
+    log = cluster.runs / "warned" / "point" / "evaluate.log"
+    wait_for("score that has begun", log.exists)
+    (task,) = {name.rsplit("_", 2)[0] for name in cluster.logs("warned")}
+    cluster.run("scancel", "--signal=USR2", "--full", task)
+    output_of(process)
+    assert "Slurm starts task" in "".join(cluster.logs("warned").values())
+    (point,) = json.loads((cluster.runs / "warned" / "sweep.json").read_text())["points"].values()
+    assert (point["state"], point["stage"]) == ("finished", "evaluate")
+
+
 def test_launcher__a_failure_reaches_the_log_slurm_and_who_waits(cluster: Cluster) -> None:
     process = cluster.submit("failing", "data.path=/nowhere")
     output, _ = process.communicate(timeout=120)

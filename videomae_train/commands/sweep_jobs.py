@@ -39,7 +39,12 @@ Started = Callable[["subprocess.Popen[bytes]"], None]
 
 
 def run_stage(
-    stage: Stage, environment: Mapping[str, str], started: Started, *, to_log: bool = True
+    stage: Stage,
+    environment: Mapping[str, str],
+    started: Started,
+    *,
+    to_log: bool = True,
+    prepare: Callable[[], None] | None = None,
 ) -> StageEnd:
     """Run a stage to its end, unless it is there already.
 
@@ -48,6 +53,7 @@ def run_stage(
         environment: Variables beside this process's.
         started: Hears of the process.
         to_log: Add what it prints to the stage's log, instead of printing it here.
+        prepare: Called in the new process before its program begins; only where this process has one thread.
     """
     if stage.is_finished:
         return StageEnd("finished", "", 0)
@@ -57,7 +63,7 @@ def run_stage(
         began = log.tell()
         process = subprocess.Popen(
             command(stage), env={**inherited, **environment}, stdin=subprocess.DEVNULL,
-            stdout=log if to_log else None, stderr=subprocess.STDOUT if to_log else None,
+            stdout=log if to_log else None, stderr=subprocess.STDOUT if to_log else None, preexec_fn=prepare,
         )  # fmt: skip
         started(process)
         code = process.wait()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from types import FrameType, TracebackType
 from typing import Any
 
 from videomae_train.commands.sweep_jobs import Job, StageEnd, reason_in_log, run_stage
@@ -14,6 +16,13 @@ from videomae_train.config.slurm_queue import follow_jobs_in_queue
 from videomae_train.config.submitted import run_submitted
 from videomae_train.config.sweep_plan import Stage
 from videomae_train.errors import TrainingError
+from videomae_train.training.preemption import EXIT_PREEMPTED
+from videomae_train.training.requeue import (
+    WARNINGS,
+    ignore_warnings_outside_training,
+    requeue_after,
+    slurm_job,
+)
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_BETWEEN_FILES = 0.5
@@ -69,8 +78,57 @@ def run_job(job: Job) -> None:
 
 def _run_stages(job: Job) -> None:
     is_first = os.environ.get("SLURM_PROCID", "0") == "0"
+    with _TimeLimit(asks=is_first) as limit:
+        _run_within(limit, job, is_first)
+
+
+class _TimeLimit:
+    """Gives the task back to Slurm where its warning comes to a stage that only scores; what trains heeds it itself.
+
+    Args:
+        asks: Whether this rank asks Slurm, for all of them.
+    """
+
+    def __init__(self, *, asks: bool) -> None:
+        self._asks = asks
+        self._stage: Stage | None = None
+        self._warning: str | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _TimeLimit:
+        if slurm_job() is not None:
+            self._before = {number: signal.signal(number, self._warned) for number in WARNINGS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def begin(self, stage: Stage) -> None:
+        """Note which stage runs; one that comes after the warning does not begin."""
+        self._stage = stage
+        if self._warning is not None:
+            self._give_back(self._warning)
+
+    def _warned(self, number: int, frame: FrameType | None) -> None:
+        self._warning = signal.Signals(number).name
+        if self._stage is not None and not self._stage.trains:
+            self._give_back(self._warning)
+
+    def _give_back(self, warning: str) -> None:
+        if self._asks and (job := requeue_after(warning)) is not None:
+            print(f"Slurm starts task {job} again.", file=sys.stderr)
+        sys.exit(EXIT_PREEMPTED)
+
+
+def _run_within(limit: _TimeLimit, job: Job, is_first: bool) -> None:
     for stage in job.stages:
-        end = run_stage(stage, {}, lambda process: None, to_log=is_first)
+        limit.begin(stage)
+        end = run_stage(
+            stage, {}, lambda process: None, to_log=is_first, prepare=ignore_warnings_outside_training
+        )
         if not is_first and end.state == "failed" and end.exit_code == 0:
             _wait_for_first_rank(stage)
             continue

@@ -21,6 +21,7 @@ from videomae_train.model import VideoMAEConfig
 from videomae_train.model.config_json import CLASSIFICATION, config_to_json
 
 SHARED = "_shared"  # folder of the stages that points share
+RESUME = "resume=auto"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Stage:
     def log(self) -> Path:
         """Where what it prints is kept, beside its folder."""
         return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has steps to save, and goes on at one; what only scores begins again."""
+        return RESUME in self.words
 
     @property
     def is_finished(self) -> bool:
@@ -96,7 +102,7 @@ class _Draft:
         if self.before is not None:
             words.append(f"weights={quoted(folders[self.before.identity] / 'weights')}")
         if self.model is not None:
-            words.append("resume=auto")
+            words.append(RESUME)
         return Stage(self.verb, self.identity, folder, tuple(words))
 
 

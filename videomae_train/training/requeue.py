@@ -9,7 +9,7 @@ import subprocess
 from videomae_train.errors import TrainingError
 
 # What sbatch --signal sends before the time limit. SIGTERM is scancel's, or Slurm's own preemption, which requeues.
-_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 _TIMEOUT_SEC = 60.0
 
 
@@ -28,7 +28,7 @@ def requeue_after(signal_name: str) -> str | None:
         TrainingError: Slurm refused.
     """
     job = slurm_job()
-    if job is None or signal.Signals[signal_name] not in _WARNINGS:
+    if job is None or signal.Signals[signal_name] not in WARNINGS:
         return None
     asked = subprocess.run(
         ["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=_TIMEOUT_SEC
@@ -49,7 +49,7 @@ def ignore_warnings_outside_training() -> None:
     What trains takes them over for as long as it has something to save.
     """
     if slurm_job() is not None:
-        for number in _WARNINGS:
+        for number in WARNINGS:
             signal.signal(number, signal.SIG_IGN)
 
 
