@@ -16,7 +16,7 @@ import torch
 
 from videomae_train.commands.sweep_jobs import Job, run_stage
 from videomae_train.commands.sweep_record import SweepRecord
-from videomae_train.training.preemption import heeded
+from videomae_train.training.preemption import heeded, leave_terminal
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -82,6 +82,8 @@ class LocalRunner:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Pass it on: a terminal's Ctrl-C has reached the processes too, for which a second signal is none."""
         self.stopped_by = signal.Signals(number)
+        if number == signal.SIGHUP:
+            leave_terminal()
         with self._lock:
             for process in self._running:
                 process.terminate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Sequence
@@ -48,12 +49,23 @@ class StopRequest:
                 raise KeyboardInterrupt
             # Not print: the signal may have come in the middle of one.
             os.write(sys.__stderr__.fileno(), b"\nStopping after this step. Ctrl-C again stops at once.\n")  # type: ignore[union-attr]
+        if number == signal.SIGHUP:
+            leave_terminal()
         self.number = self.number or number
 
 
 def heeded(signals: Sequence[signal.Signals]) -> list[signal.Signals]:
     """Leave out SIGHUP where it is ignored: nohup asked that the end of the terminal be none of the run."""
     return [each for each in signals if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+
+
+def leave_terminal() -> None:
+    """Let what is still printed go nowhere: a terminal that was closed answers every line with an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):  # a file or a pipe is there still
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def exit_code_after(signal_name: str) -> int:
