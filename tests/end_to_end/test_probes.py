@@ -45,10 +45,10 @@ def pretrained_encoder(folder: Path) -> dict[str, torch.Tensor]:
     return load_pretraining_model(folder).state_dict()
 
 
-def score(folder: Path, data: Path, run: Path) -> dict[str, object]:
+def score(folder: Path, data: Path, run: Path, *more: str) -> dict[str, object]:
     views = ["data.selection=split/test", "data.num_clips=1", "data.num_crops=1", "data.stride=2"]
     arguments = [f"weights={folder}", f"data.path={data}", *views, "loader.num_workers=0", f"run={run}"]
-    assert videomae("evaluate", *arguments) == 0
+    assert videomae("evaluate", *arguments, *more) == 0
     return json.loads((run / "metrics.json").read_text())
 
 
@@ -168,7 +168,8 @@ def test_linear_probe__on_two_ranks_is_validated_with_the_statistics_that_it_sav
     given += ["optim.global_batch=16", "trainer.devices=2"]
     on_two_ranks("probe", *given, f"run={tmp_path / 'straight'}")
     steps, losses = read_metric(tmp_path / "straight", "val/loss")
-    scored = score(tmp_path / "straight" / "weights", packed_motions, tmp_path / "scores")
+    views = ["data.windows=middle_dense", "threads=1"]
+    scored = score(tmp_path / "straight" / "weights", packed_motions, tmp_path / "scores", *views)
     assert steps[-1] == 8
     probabilities = np.load(tmp_path / "scores" / "scores.npz")
     of_label = probabilities["probabilities"][np.arange(4), probabilities["labels"]]
