@@ -2,6 +2,7 @@ import pytest
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
+from videomae_train.errors import TrainingError
 from videomae_train.evaluation import ranks
 
 
@@ -21,3 +22,19 @@ def test_one_device__is_one_that_torch_can_make_the_current_one(
     settings = made._fabric.settings  # type: ignore[attr-defined]
     assert settings["strategy"].root_device == torch.device(kind, index)
     assert settings["plugins"] == [environment]
+
+
+def test_several_devices__talk_by_gloo_which_notices_a_dead_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "Fabric", FabricStandIn)
+    made = ranks.Ranks(torch.device("cuda"), devices=2, num_nodes=1, environment=LightningEnvironment())
+    settings = made._fabric.settings  # type: ignore[attr-defined]
+    assert settings["strategy"].process_group_backend == "gloo"
+
+
+def test_full_memory__is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(rank: int, world: int, device: torch.device) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    made = ranks.Ranks(torch.device("cpu"), devices=1, num_nodes=1, environment=LightningEnvironment())
+    with pytest.raises(TrainingError, match=r"2\.00 GiB.*batch_videos"):
+        made.gather(too_much)

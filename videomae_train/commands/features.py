@@ -17,6 +17,7 @@ from videomae_train.data.clip_stream import ClipSource, PackedVideos
 from videomae_train.data.index import WHOLE_SET, PackedDataset
 from videomae_train.data.layout import DESCRIPTION_FILE
 from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.inference import VideoFeatures, find_videos
 from videomae_train.inference.array_files import ArrayFormat
 from videomae_train.inference.feature_files import (
@@ -144,10 +145,11 @@ def _fill(
     columns = (TextColumn("features"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as progress:
         bar = progress.add_task("features", total=len(keys), completed=len(done))
-        for piece in extractor.pieces(source, done=done, begun=left):
-            folder.add(keys[piece.place], piece, left[piece.place])
-            left[piece.place] += len(piece.features)
-            progress.advance(bar, piece.is_last)
+        with naming_full_memory("Lower --batch-clips."):
+            for piece in extractor.pieces(source, done=done, begun=left):
+                folder.add(keys[piece.place], piece, left[piece.place])
+                left[piece.place] += len(piece.features)
+                progress.advance(bar, piece.is_last)
     folder.end(keys)
     _report(folder, keys, messages)
 

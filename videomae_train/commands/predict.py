@@ -17,6 +17,7 @@ from rich.text import Text
 
 from videomae_train.config.devices import pick_device
 from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.inference import ClassProbability, Prediction, VideoPredictor, find_videos
 
 
@@ -75,7 +76,7 @@ def run_predict(weights: str, videos: Sequence[str], options: PredictOptions) ->
     messages = Console(stderr=True, highlight=False, soft_wrap=True)
     for note in found.notes:
         messages.print(note, markup=False)
-    with _opened(options.out) as file:
+    with _opened(options.out) as file, naming_full_memory("Lower --batch-videos, --clips or --crops."):
         tally = _Tally()
         rows = tally.counted(predictor.predict(found.paths))
         _WRITERS[options.format](_with_bar(rows, len(found.paths), options, messages), predictor.top_k, file)

@@ -10,20 +10,25 @@ from videomae_train.data.options import LoaderOptions
 from videomae_train.errors import ConfigError
 
 
-def pick_device(accelerator: str) -> torch.device:
-    """Take a GPU when it is asked for, or when there is one and nothing else is asked for.
+def pick_device(accelerator: str, devices: int = 1) -> torch.device:
+    """Take GPUs when they are asked for, or when there are enough and nothing else is asked for.
+
+    Args:
+        accelerator: auto, cpu or gpu.
+        devices: How many on this node.
 
     Raises:
-        ConfigError: A GPU is asked for and there is none.
+        ConfigError: GPUs are asked for and there are not so many.
     """
-    if accelerator == "gpu" and not torch.cuda.is_available():
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator == "gpu" and available < devices:
         raise ConfigError(
             where="accelerator",
-            came="gpu, but none is visible",
-            expected="a GPU",
-            todo="Set accelerator=cpu.",
+            came=f"{devices} GPU(s) asked for, {available} visible",
+            expected="no more than are visible",
+            todo="Lower devices, set CUDA_VISIBLE_DEVICES, or set accelerator=cpu.",
         )
-    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if accelerator != "cpu" and available >= devices else "cpu")
 
 
 def loader_options(options: LoaderOptions, accelerator: str) -> LoaderOptions:

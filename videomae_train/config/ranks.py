@@ -20,7 +20,7 @@ def start_ranks(config: EvaluateConfig | NeighboursConfig) -> Ranks:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device, sizes = (
-        pick_device(config.accelerator),
+        pick_device(config.accelerator, config.devices),
         {"devices": config.devices, "num_nodes": config.num_nodes},
     )
     return Ranks(device, **sizes, environment=rank_environment(**sizes, keys=""))

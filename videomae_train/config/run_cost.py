@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,11 +154,22 @@ def _device(config: Config, compute: torch.dtype) -> Device | None:
         if not torch.cuda.is_available():
             return None
         memory = torch.cuda.get_device_properties(0).total_memory
-        return measure_device("cuda", compute=compute, memory_bytes=memory)
+        with _matmul_precision(config.trainer.float32_matmul):
+            return measure_device("cuda", compute=compute, memory_bytes=memory)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return measure_device("cpu", compute=compute, memory_bytes=memory)
+
+
+@contextmanager
+def _matmul_precision(name: str) -> Generator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _seconds(flops: int, device: Device, config: Config) -> float:

@@ -23,6 +23,7 @@ from videomae_train.config.schema import FinetuneConfig, PretrainConfig, Trainin
 from videomae_train.config.steps import step_plan
 from videomae_train.config.validation import finetune_validation
 from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.model import WeightsReport, save_weights_folder
 from videomae_train.training.checkpoint_files import newest_checkpoint, step_of, tidy_checkpoints
 from videomae_train.training.checkpoints import StepCheckpoint
@@ -32,6 +33,10 @@ from videomae_train.training.preemption import StopRequest
 from videomae_train.training.starters import global_rank
 from videomae_train.training.tasks import TrainedModel
 
+_LESS_MEMORY = (
+    "Lower trainer.micro_batch (auto finds the largest), or set trainer.activation_checkpointing=true; of a validation"
+    " validation.num_clips and num_crops. Then start the same command again with resume=auto."
+)
 _DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -166,7 +171,8 @@ def _fit(
         recorded_attempt(config.run, total_steps=total_steps, baselines=baselines) as attempt,
         _naming_disk_failures(config.run),
     ):
-        trainer.fit(module, data, ckpt_path=_resumed_from(config))
+        with naming_full_memory(_LESS_MEMORY):
+            trainer.fit(module, data, ckpt_path=_resumed_from(config))
         attempt.stopped_by = saving.stopped_by
     outcome = TrainOutcome(
         config.run / "weights",

@@ -100,7 +100,10 @@ class PretrainDataModule(pl.LightningDataModule):
 
     def first_videos(self, num_videos: int) -> PretrainBatch:
         """Make one batch of the videos at the first positions, as safely as in training."""
-        options = replace(self.loader, num_workers=min(1, self.loader.num_workers), prefetch_batches=1)
+        # Not into page-locked memory: before a rank has taken its GPU, that would be the first one's business.
+        options = replace(
+            self.loader, num_workers=min(1, self.loader.num_workers), prefetch_batches=1, pin_memory=False
+        )
         batches = make_loader(
             self.dataset, collate_pretrain, [list(range(num_videos))], options, self._passed_by
         )
@@ -193,8 +196,14 @@ class FinetuneDataModule(pl.LightningDataModule):
         dataset = EvaluationDataset(
             self.val_selection, self.val_options, rank=rank, world=world, passed_by=passed_by
         )
+        # No more clips at once than in training, all of whose tokens are computed in float32 here.
+        clips = self.val_options.num_clips * self.val_options.num_crops
+        fitting = self.stream.micro_batch * self.options.views // clips
         return evaluation_loader(
-            dataset, self.loader, batch_videos=self.stream.micro_batch, passed_by=self._passed_by
+            dataset,
+            self.loader,
+            batch_videos=max(1, min(self.stream.micro_batch, fitting)),
+            passed_by=self._passed_by,
         )
 
     def advance(self, num_videos: int) -> None:

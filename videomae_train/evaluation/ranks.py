@@ -14,6 +14,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 
+from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.evaluation.scoring import VideoScores, merge_scores
 
 # Ranks meet once, at the end: the first to finish waits for the one with the longest videos.
@@ -45,7 +46,10 @@ class Ranks:
             accelerator="cuda" if on_gpu else "cpu",
             devices=devices,
             num_nodes=num_nodes,
-            strategy=SingleDeviceStrategy(one) if single else DDPStrategy(timeout=_PATIENCE),
+            # No gradients are exchanged; and where a rank dies gloo fails at once, while NCCL would wait.
+            strategy=SingleDeviceStrategy(one)
+            if single
+            else DDPStrategy(process_group_backend="gloo", timeout=_PATIENCE),
             plugins=[environment],
         )
 
@@ -59,7 +63,7 @@ class Ranks:
             All scores on rank 0, None on the others.
 
         Raises:
-            TrainingError: A video was scored twice.
+            TrainingError: A video was scored twice, or there is no memory for a batch.
         """
         parts = self.gather(one_rank)
         return None if parts is None else merge_scores(parts)
@@ -72,7 +76,8 @@ class Ranks:
         """
         fabric = self._fabric
         fabric.launch()
-        mine = one_rank(fabric.global_rank, fabric.world_size, fabric.device)
+        with naming_full_memory("Lower batch_videos, or data.num_clips and data.num_crops."):
+            mine = one_rank(fabric.global_rank, fabric.world_size, fabric.device)
         if fabric.world_size == 1:
             return [mine]
         # Nothing collective happens before this: ranks may have unequal shares, or none.

@@ -6,6 +6,7 @@ wait for. So every rank has a thread that writes signs of life; rank 0 watches a
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -19,6 +20,9 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.utilities.distributed import (
+    _destroy_dist_connection,  # pyright: ignore[reportPrivateUsage]
+)
 
 from videomae_train.errors import ConfigError
 from videomae_train.training.heartbeats import (
@@ -120,6 +124,8 @@ class RankWatch(pl.Callback):
         self._own = replace(self._own, failure=f"{type(error).__name__}: {error}")
         self._beat()
         if verdict is not None:
+            # Lightning's would wait at the exit for what was under way between GPUs, until that times out.
+            atexit.unregister(_destroy_dist_connection)
             raise error from exception
 
     def _get_on(self, module: pl.LightningModule, doing: str) -> None:
@@ -196,5 +202,6 @@ class RankWatch(pl.Callback):
 
 
 def _comes_from_another_rank(exception: BaseException) -> bool:
-    # gloo raises a plain RuntimeError, whose message names its source file.
-    return isinstance(exception, torch.distributed.DistError) or "gloo" in str(exception)
+    # gloo raises a plain RuntimeError, whose message names its source file; NCCL's may be plain, too.
+    said = str(exception)
+    return isinstance(exception, torch.distributed.DistError) or "gloo" in said or "NCCL" in said
