@@ -91,7 +91,7 @@ def test_attempts__say_how_they_ended(tmp_path: Path) -> None:
     def attempt() -> dict[str, object]:
         return json.loads((tmp_path / "attempt.json").read_text())
 
-    with recorded_attempt(tmp_path, total_steps=6, baselines={"predict_mean": 0.99}) as ours:
+    with recorded_attempt(tmp_path, total_steps=6, baselines={"predict_mean": 0.99}, videos="abc") as ours:
         assert attempt()["ended"] is None
         assert (attempt()["host"], attempt()["total_steps"]) == (host_name(), 6)
         ours.stopped_by = "SIGTERM"
@@ -99,7 +99,7 @@ def test_attempts__say_how_they_ended(tmp_path: Path) -> None:
     assert attempt()["ended"] is not None
     with (
         pytest.raises(RuntimeError),
-        recorded_attempt(tmp_path, total_steps=6, baselines={}),
+        recorded_attempt(tmp_path, total_steps=6, baselines={}, videos="abc"),
     ):
         raise RuntimeError("no luck")
     assert attempt()["failure"] == "RuntimeError: no luck"

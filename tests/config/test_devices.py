@@ -7,7 +7,13 @@ from videomae_train.errors import ConfigError
 
 @pytest.mark.parametrize(
     ("asked", "devices", "visible", "kind"),
-    [("auto", 1, 1, "cuda"), ("auto", 2, 1, "cpu"), ("auto", 1, 0, "cpu"), ("cpu", 1, 4, "cpu"), ("gpu", 2, 2, "cuda")],
+    [
+        ("auto", 1, 1, "cuda"),
+        ("auto", 2, 1, "cpu"),
+        ("auto", 1, 0, "cpu"),
+        ("cpu", 1, 4, "cpu"),
+        ("gpu", 2, 2, "cuda"),
+    ],
 )
 def test_device__is_a_gpu_where_there_are_enough(
     asked: str, devices: int, visible: int, kind: str, monkeypatch: pytest.MonkeyPatch

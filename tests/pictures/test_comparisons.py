@@ -21,7 +21,7 @@ from videomae_train.pictures import (
     style,
     webp_bytes,
 )
-from videomae_train.pictures.marks import short_names
+from videomae_train.pictures.marks import looks_of, short_names
 
 
 @pytest.fixture
@@ -204,3 +204,11 @@ def test_scores_by_budget__are_a_panel_for_each_set(tmp_path: Path, figures: lis
     assert colours[1] < colours[0], "a line looks the same in every panel"
     with pytest.raises(ConfigError, match="nothing to draw"):
         scores_by_budget(tmp_path / "none.png", {"clips": {}}, [], {})
+
+
+def test_looks__tell_more_names_apart_than_there_are_colours() -> None:
+    looks = looks_of([f"mask {number}" for number in range(20)])
+    assert len({(colour, marker) for colour, _, marker in looks.values()}) == 20, "scores have no dashes"
+    assert len({(colour, str(dashes)) for colour, dashes, _ in looks.values()}) == 20, (
+        "curves have no markers"
+    )

@@ -75,6 +75,21 @@ def test_scores__are_averaged_over_seeds_only(tmp_path: Path) -> None:
     assert high.interval == pytest.approx((0.7, 1.0)), "a single run has its interval over videos"
 
 
+def test_equal_videos_in_two_places__are_no_difference(tmp_path: Path) -> None:
+    points = [
+        point(tmp_path, f"{seed}", wrong=4 + seed, seed=seed, data={"path": path, "views": 2})
+        for seed, path in ((0, "/here"), (1, "/there"))
+    ]
+    assert "data.path" in differing_keys(points), "of older runs only the place is known"
+    known = [
+        replace(each, pretraining=replace(each.pretraining, videos="fingerprint"))  # type: ignore[type-var]
+        for each in points
+    ]
+    assert differing_keys(known) == ("seed",)
+    (family,) = families_of(known)
+    assert family.by_ratio()[0].num_seeds == 2
+
+
 def test_a_seed_that_was_run_twice__counts_once(tmp_path: Path) -> None:
     points = [
         point(tmp_path, f"{seed}-{threads}", wrong=4 + seed, seed=seed, trainer={"threads": threads})

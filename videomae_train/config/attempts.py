@@ -28,16 +28,19 @@ class Attempt:
 
 
 @contextmanager
-def recorded_attempt(run: Path, *, total_steps: int, baselines: Mapping[str, float]) -> Generator[Attempt]:
+def recorded_attempt(
+    run: Path, *, total_steps: int, baselines: Mapping[str, float], videos: str
+) -> Generator[Attempt]:
     """Keep attempt.json of the run's folder true while the block trains, for whoever looks on from outside.
 
-    It holds `began` and `ended` (UTC; null while it goes on), `host`, `process`, `total_steps`, `baselines`, the signal
-    `stopped_by`, and the error that was its `failure`. Rank 0 writes it.
+    It holds `began` and `ended` (UTC; null while it goes on), `host`, `process`, `total_steps`, `baselines`, the
+    fingerprint of the `videos`, the signal `stopped_by`, and the error that was its `failure`. Rank 0 writes it.
 
     Args:
         run: The run's folder.
         total_steps: Optimizer steps of the whole run.
         baselines: Losses that need no model; empty where there are none.
+        videos: Fingerprint of those that are trained on.
     """
     attempt = Attempt()
     content: dict[str, object] = {
@@ -47,6 +50,7 @@ def recorded_attempt(run: Path, *, total_steps: int, baselines: Mapping[str, flo
         "process": os.getpid(),
         "total_steps": total_steps,
         "baselines": dict(baselines),
+        "videos": videos,
         "stopped_by": None,
         "failure": None,
     }

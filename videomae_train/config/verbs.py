@@ -166,9 +166,9 @@ def _fit(
         # Only now, when the request has proved good.
         newest = newest_checkpoint(config.run / "checkpoints")
         record_run(config, title, _record_to_go_on_with(config), 0 if newest is None else step_of(newest))
-    total_steps = module.plan.total_steps
+    total_steps, videos = module.plan.total_steps, data.selection.fingerprint
     with (
-        recorded_attempt(config.run, total_steps=total_steps, baselines=baselines) as attempt,
+        recorded_attempt(config.run, total_steps=total_steps, baselines=baselines, videos=videos) as attempt,
         _naming_disk_failures(config.run),
     ):
         with naming_full_memory(_LESS_MEMORY):

@@ -114,9 +114,10 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
     """Give each name a colour, dashes and a marker, which together tell it apart without colours too."""
     looks: dict[str, Look] = {}
     for number, name in enumerate(dict.fromkeys(names)):
-        colour = style.PALETTE[number % len(style.PALETTE)]
-        dashes = style.DASHES[number // len(style.PALETTE) % len(style.DASHES)]
-        looks[name] = (colour, dashes, style.MARKERS[number % len(style.MARKERS)])
+        again, place = divmod(number, len(style.PALETTE))
+        dashes = style.DASHES[again % len(style.DASHES)]
+        # Scores have no dashes: where colours come again, another marker goes with each.
+        looks[name] = (style.PALETTE[place], dashes, style.MARKERS[(place + again) % len(style.MARKERS)])
     return looks
 
 

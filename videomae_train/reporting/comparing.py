@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -18,6 +19,7 @@ Values = Mapping[str, Any]
 _NOT_COMPARED = ("run", "resume", "allow_changes", "logger")
 _MACHINE = ("trainer", "loader", "watch", "max_fault_ratio")
 _SEEDS = ("seed", "data.per_class_seed")
+_PLACE_OF_VIDEOS = re.compile(r"data\.(sets\..+\.)?path")  # of videos that are known by their fingerprint
 _MASK_KIND, _RATIO = "masking.name", "masking.ratio"
 
 
@@ -26,10 +28,13 @@ def settings_of(point: Point) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for stage in point.trainings:
         prefix = "" if stage is point.pretraining else f"{stage.verb}: "
+        if stage.videos is not None:
+            values[f"{prefix}videos"] = stage.videos
         for key, value in _leaves(stage.config):
-            if not _falls_under(key, _NOT_COMPARED) and not (
-                prefix and key == "weights" and point.pretraining
-            ):
+            is_known = (key == "weights" and prefix and point.pretraining) or (
+                stage.videos is not None and _PLACE_OF_VIDEOS.fullmatch(key)
+            )
+            if not is_known and not _falls_under(key, _NOT_COMPARED):
                 values[f"{prefix}{key}"] = value
     if point.evaluation is not None:
         values |= {

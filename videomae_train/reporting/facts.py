@@ -59,6 +59,7 @@ class TrainingFacts:
         num_attempts: Attempts that reported.
         total_steps: Optimizer steps of the whole run; None where nothing says so.
         baselines: Losses that need no model.
+        videos: Fingerprint of those that are trained on, wherever they lie; None where the folder does not say.
         alarms: Raised while it went on.
         faults: Videos that could not be read.
         num_faults: How often one was met.
@@ -76,6 +77,7 @@ class TrainingFacts:
     num_attempts: int = 0
     total_steps: int | None = None
     baselines: Mapping[str, float] = field(default_factory=dict[str, float])
+    videos: str | None = None
     alarms: tuple[Alarm, ...] = ()
     faults: tuple[FaultyVideo, ...] = ()
     num_faults: int = 0

@@ -79,6 +79,7 @@ def read_training(folder: Path, now: datetime) -> TrainingFacts:
         num_attempts=records.num_attempts,
         total_steps=_integer(summary.get("steps") or attempt.get("total_steps")),
         baselines=_numbers(summary.get("baselines") or attempt.get("baselines")),
+        videos=attempt.get("videos"),
         alarms=tuple(alarm for alarm in alarms if alarm is not None),
         faults=tuple(dict.fromkeys(fault for fault in faults if fault is not None)),
         num_faults=len(faults),
