@@ -87,7 +87,7 @@ def test_read__nobody_listens() -> None:
 
 
 def test_read__unknown_kind_of_address() -> None:
-    with pytest.raises(ConfigError, match=r"videomae-train\[remote\]"):
+    with pytest.raises(ConfigError, match=r"'\.\[remote\]'"):
         RemoteFiles(QUICK).read(Location.of("nosuch://host/x"), 0, 1)
 
 

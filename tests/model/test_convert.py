@@ -333,5 +333,5 @@ def test_onnx__without_its_packages_names_the_extra(
     from videomae_train.model import onnx_export
 
     monkeypatch.setattr(onnx_export, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"videomae-train\[onnx\]"):
+    with pytest.raises(ConfigError, match=r"'\.\[onnx\]'"):
         onnx_export.export_onnx(classifier, tmp_path / "model.onnx")
