@@ -146,6 +146,11 @@ def test_failed_save__ends_all_ranks_and_keeps_the_one_before(
         def full(_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
+        until = time.monotonic() + 20
+        while (
+            steps_in(tmp_path) != [2] and time.monotonic() < until
+        ):  # a thread writes it beside the next step
+            time.sleep(0.05)
         monkeypatch.setattr(checkpoint_files, "_to_disk", full)  # in rank 0's process only
 
     by_first = Agreement.by_first
