@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from videomae_train.cli import bench, sets, training, use
+from videomae_train.cli import bench, infer, sets, training, use
 from videomae_train.errors import VideoMAETrainError
 
 
@@ -46,7 +46,7 @@ for _verb in (
     *(training.pretrain, training.finetune, training.probe, training.evaluate),
     *(training.reconstruct, training.explain),
     *(sets.pack, sets.check, sets.index, sets.stage),
-    *(use.predict, use.features, use.convert, use.report, use.demo),
+    *(infer.predict, infer.features, use.convert, use.report, use.demo),
     bench.bench,
 ):
     videomae.add_command(_verb)

@@ -8,15 +8,15 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from queue import SimpleQueue
 from types import FrameType, TracebackType
-from typing import Any
 
 import torch
 
 from videomae_train.commands.sweep_jobs import Job, run_stage
 from videomae_train.commands.sweep_record import SweepRecord
-from videomae_train.training.preemption import heeded, leave_terminal
+from videomae_train.training.preemption import handling, heeded, leave_terminal
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -39,17 +39,16 @@ class LocalRunner:
             self._slots.put(environment)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.RLock()  # a signal may come while the main thread holds it
-        self._before: dict[signal.Signals, Any] = {}
+        self._handling = ExitStack()
 
     def __enter__(self) -> LocalRunner:
-        self._before = {number: signal.signal(number, self._stop) for number in heeded(_SIGNALS)}
+        self._handling.enter_context(handling(heeded(_SIGNALS), self._stop))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handling.close()
 
     def run(self, batch: Sequence[Job]) -> None:
         """Run a batch to its end; jobs that fail do not end the others."""

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from videomae_train.commands.sweep_jobs import Job, StageEnd, reason_in_log, run_stage
@@ -16,7 +16,7 @@ from videomae_train.config.slurm_queue import follow_jobs_in_queue
 from videomae_train.config.submitted import run_submitted
 from videomae_train.config.sweep_plan import Stage
 from videomae_train.errors import TrainingError
-from videomae_train.training.preemption import EXIT_PREEMPTED
+from videomae_train.training.preemption import EXIT_PREEMPTED, handling
 from videomae_train.training.requeue import (
     WARNINGS,
     ignore_warnings_outside_training,
@@ -78,7 +78,8 @@ def run_job(job: Job) -> None:
 
 def _run_stages(job: Job) -> None:
     is_first = os.environ.get("SLURM_PROCID", "0") == "0"
-    with _TimeLimit(asks=is_first) as limit:
+    limit = _TimeLimit(asks=is_first)
+    with handling(WARNINGS if slurm_job() is not None else (), limit.warned):
         _run_within(limit, job, is_first)
 
 
@@ -93,18 +94,6 @@ class _TimeLimit:
         self._asks = asks
         self._stage: Stage | None = None
         self._warning: str | None = None
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _TimeLimit:
-        if slurm_job() is not None:
-            self._before = {number: signal.signal(number, self._warned) for number in WARNINGS}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def begin(self, stage: Stage) -> None:
         """Note which stage runs; one that comes after the warning does not begin."""
@@ -112,7 +101,8 @@ class _TimeLimit:
         if self._warning is not None:
             self._give_back(self._warning)
 
-    def _warned(self, number: int, frame: FrameType | None) -> None:
+    def warned(self, number: int, frame: FrameType | None) -> None:
+        """Take a warning; nothing to save is given back at once."""
         self._warning = signal.Signals(number).name
         if self._stage is not None and not self._stage.trains:
             self._give_back(self._warning)

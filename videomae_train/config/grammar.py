@@ -26,7 +26,7 @@ def parsed(words: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(words))
     except HydraException as error:
-        raise _refused(words, error) from None
+        raise _refused(words, " ".join(str(error).split())) from None
 
 
 def values_of(override: Override) -> list[str]:
@@ -37,8 +37,8 @@ def values_of(override: Override) -> list[str]:
     """
     try:
         return list(override.sweep_string_iterator())
-    except HydraException as error:
-        raise _refused([str(override.input_line)], error) from None
+    except HydraException:  # whose words are of its own insides
+        raise _refused([str(override.input_line)], "values that are not listed one by one") from None
 
 
 def in_grammar(value: Any) -> str:
@@ -69,10 +69,10 @@ def quoted(value: str | Path) -> str:
     return f"'{escaped}'"
 
 
-def _refused(words: Sequence[str], error: HydraException) -> ConfigError:
+def _refused(words: Sequence[str], came: str) -> ConfigError:
     return ConfigError(
         where=f"videomae pretrain {' '.join(words)}",
-        came=" ".join(str(error).split()),
+        came=came,
         expected="overrides such as masking.ratio=0.75,0.9",
         todo="Quote what Hydra takes for something else.",
     )

@@ -19,8 +19,6 @@ def start_ranks(config: EvaluateConfig | NeighboursConfig) -> Ranks:
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device, sizes = (
-        pick_device(config.accelerator, config.devices),
-        {"devices": config.devices, "num_nodes": config.num_nodes},
-    )
+    sizes = {"devices": config.devices, "num_nodes": config.num_nodes}
+    device = pick_device(config.accelerator, config.devices)
     return Ranks(device, **sizes, environment=rank_environment(**sizes, keys=""))

@@ -61,8 +61,8 @@ def named_points(combinations: Sequence[tuple[Setting, ...]]) -> tuple[Point, ..
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            where="sweep", came=f"more than one point {', '.join(twice)}", expected="points that differ",
-            todo="Give every value once.",
+            where="sweep", came=f"several points of the same values, called {', '.join(twice)}",
+            expected="points that differ", todo="Give every value once.",
         )  # fmt: skip
     return tuple(Point(name, settings) for name, settings in zip(names, combinations, strict=True))
 

@@ -71,7 +71,13 @@ def _check_class(source: WeightsSource, architecture: str) -> None:
             where=source.name,
             came=f"a {source.architecture}",
             expected=f"a {architecture}",
-            todo="Give other weights, or start a classifier with classifier_from_pretrained.",
+            todo="Give other weights"
+            + (
+                ", or fine-tune these first (in Python: classifier_from_pretrained)"
+                if architecture == CLASSIFICATION
+                else ""
+            )
+            + ".",
         )
 
 

@@ -7,9 +7,9 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
-from typing import Any
 
 # SIGTERM: preemption, scancel, a shutdown. SIGUSR1 and SIGUSR2: Slurm's warning, as sbatch --signal or submitit ask
 # for it. SIGINT: Ctrl-C. SIGHUP: the terminal was closed.
@@ -29,19 +29,17 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number = 0  # of the first signal that came; 0 while none has
-        self._before: dict[signal.Signals, Any] = {}
+        self._handling = ExitStack()
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in heeded(_SIGNALS)}
+            self._handling.enter_context(handling(heeded(_SIGNALS), self._remember))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            # None: a handler that was not set from Python, and cannot be set again from here.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._handling.close()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
@@ -52,6 +50,20 @@ class StopRequest:
         if number == signal.SIGHUP:
             leave_terminal()
         self.number = self.number or number
+
+
+@contextmanager
+def handling(
+    signals: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Generator[None]:
+    """Handle signals inside a block, and leave them to whom they were left before after it; in the main thread."""
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, own in before.items():
+            # None: a handler that was not set from Python, and cannot be set again from here.
+            signal.signal(number, signal.SIG_DFL if own is None else own)
 
 
 def heeded(signals: Sequence[signal.Signals]) -> list[signal.Signals]:

@@ -38,7 +38,9 @@ def rank_environment(*, devices: int, num_nodes: int, keys: str = "trainer.") ->
             where=f"{keys}num_nodes",
             came=f"{num_nodes}, and this process was started by neither srun nor torchrun",
             expected="a starter that reaches every node",
-            todo="Add launcher=slurm, or start the command with srun or torchrun; see docs/pretraining.md.",
+            todo="Start the command with srun or torchrun"
+            + (", or add launcher=slurm" if keys else "")
+            + "; see docs/pretraining.md.",
         )
     return LightningEnvironment()
 
