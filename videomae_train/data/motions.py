@@ -124,7 +124,7 @@ def sample_trajectories(motion: Motion, num_frames: int, rng: np.random.Generato
             _SWING_WIDTHS,
         )
     )
-    time = np.arange(num_frames, dtype=np.float32)
+    time = np.arange(num_frames, dtype=np.float64)
     shift = reach * np.sin(2 * np.pi * (time / period + swing_start)) if motion.swings else speed * time
     apart = np.arange(_NUM_SHAPES) / _NUM_SHAPES
     return tuple(
@@ -144,7 +144,7 @@ def sample_outline(rng: np.random.Generator) -> Array:
     No outline repeats itself in a turn of less than 72 degrees; the fastest turn is 24 degrees in 4 frames.
 
     Returns:
-        float32 (A,), edge distance in [0, 1] at angle 2 pi a / A; the largest is 1.
+        float64 (A,), edge distance in [0, 1] at angle 2 pi a / A; the largest is 1.
     """
     theta = np.arange(_NUM_ANGLES) * (2 * np.pi / _NUM_ANGLES)
     kind = rng.integers(4)
@@ -163,7 +163,7 @@ def sample_outline(rng: np.random.Generator) -> Array:
         heights = rng.normal(size=(4, 1)) * np.array([[0.12], [0.3], [0.3], [0.15]])
         bumps = (heights * np.cos(waves * theta + rng.uniform(0, 2 * np.pi, size=(4, 1)))).sum(0)
         outline = np.exp(bumps * (0.22 / bumps.std()))
-    return (outline / outline.max()).astype(np.float32)
+    return outline / outline.max()
 
 
 def _polygon(theta: Array, corners: Array) -> Array:
@@ -175,24 +175,24 @@ def _polygon(theta: Array, corners: Array) -> Array:
 
 
 def _paint(canvas: Array, trajectory: Trajectory, outline: Array, fill: Array, rim: Array) -> None:
-    """Paint one shape with a rim onto float32 (T, S, S, 3) in place; it wraps around the borders."""
+    """Paint one shape with a rim onto float64 (T, S, S, 3) in place; it wraps around the borders."""
     pixels = canvas.shape[1]
-    centres = (np.arange(pixels, dtype=np.float32) + 0.5) / pixels
-    x, y, angle, cycle = (np.asarray(values, np.float32)[:, None, None] for values in trajectory)
+    centres = (np.arange(pixels) + 0.5) / pixels
+    x, y, angle, cycle = (values[:, None, None] for values in trajectory)
     across = (centres[None, None, :] - x + 0.5) % 1 - 0.5
     down = (centres[None, :, None] - y + 0.5) % 1 - 0.5
     turn = np.arctan2(down, across) - angle
-    index = (turn * np.float32(_NUM_ANGLES / (2 * np.pi))).astype(np.int32) % _NUM_ANGLES
-    radius = np.float32(_RADII[0]) * np.float32(_RADII[1] / _RADII[0]) ** cycle
+    index = (turn * (_NUM_ANGLES / (2 * np.pi))).astype(np.int32) % _NUM_ANGLES
+    radius = _RADII[0] * (_RADII[1] / _RADII[0]) ** cycle
     # Radial distance to the edge times the cosine of the edge's slant: the distance straight across the edge.
-    slope = np.gradient(np.log(outline), 2 * np.pi / _NUM_ANGLES).astype(np.float32)
-    depth = (radius * outline[index] - np.hypot(across, down)) / np.hypot(np.float32(1), slope)[index]
+    slope = np.gradient(np.log(outline), 2 * np.pi / _NUM_ANGLES)
+    depth = (radius * outline[index] - np.hypot(across, down)) / np.hypot(1, slope)[index]
     opacity = np.clip(np.minimum(cycle / 0.15, (1 - cycle) / 0.15), 0, 1)
     # The fill is shaded along the shape's own axis: it shows the turning, and no patch inside is flat, which a target
     # normalised per patch would blow up to noise.
     shade = (across * np.cos(angle) + down * np.sin(angle)) / (2 * radius)
-    shaded = np.clip(fill + np.float32(0.7) * shade[..., None], 0, 1)
-    for colour, inset in ((rim, np.float32(0)), (shaded, 0.16 * radius)):
+    shaded = np.clip(fill + 0.7 * shade[..., None], 0, 1)
+    for colour, inset in ((rim, 0), (shaded, 0.16 * radius)):
         cover = (opacity * np.clip((depth - inset) * pixels + 0.5, 0, 1))[..., None]
         canvas += cover * (colour - canvas)
 
@@ -205,10 +205,10 @@ def _sample_colours(pixels: int, rng: np.random.Generator) -> tuple[Array, list[
     corners = np.clip(base + light_of_corners + rng.uniform(-0.15, 0.15, size=(2, 2, 3)), 0, 1)
     ramp = (np.arange(pixels) + 0.5) / pixels
     weights = np.stack([1 - ramp, ramp], axis=1)
-    background = np.einsum("yi,xj,ijc->yxc", weights, weights, corners).astype(np.float32)
-    dark, light = np.array([0.06, 0.06, 0.09], np.float32), np.array([0.96, 0.96, 0.92], np.float32)
+    background = np.einsum("yi,xj,ijc->yxc", weights, weights, corners)
+    dark, light = np.array([0.06, 0.06, 0.09]), np.array([0.96, 0.96, 0.92])
     palette: list[tuple[Array, Array]] = []
     for _ in range(_NUM_SHAPES):
         strong = rng.permutation([rng.uniform(0.85, 1), rng.uniform(0.1, 0.9), rng.uniform(0, 0.15)])
-        palette.append((strong.astype(np.float32), light if base < 0.5 else dark))
+        palette.append((strong, light if base < 0.5 else dark))
     return background, palette
