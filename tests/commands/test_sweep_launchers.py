@@ -1,9 +1,11 @@
 """Where a sweep's points run: as Slurm's job arrays, and beside each other on this machine."""
 
-import contextlib
 import os
 import signal
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import videomae
@@ -29,13 +31,25 @@ class Array:
     def map_array(self, function: object, jobs: list[sweep_jobs.Job]) -> list["Ended"]:
         assert function is sweep_slurm.run_job
         self.names = [job.name for job in jobs]
-        for job in jobs:
-            with contextlib.suppress(TrainingError):  # which ends the task in Slurm
-                sweep_slurm._run_stages(job)
-        return [Ended() for _ in jobs]
+        return [self._run(job) for job in jobs]
+
+    def _run(self, job: sweep_jobs.Job) -> "Ended":
+        log = Path(f"{self.settings['folder']}.{job.name.replace('/', '+')}")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            sweep_slurm._run_stages(job)
+        except TrainingError as error:  # which ends the task in Slurm
+            log.write_text(f"Error: {error}\n")
+        return Ended(SimpleNamespace(stdout=log))
 
 
+@dataclass(eq=False)
 class Ended:
+    paths: SimpleNamespace
+
+    def task(self, number: int) -> "Ended":
+        return self
+
     def done(self) -> bool:
         return True
 
@@ -66,8 +80,85 @@ def test_slurm__is_an_array_of_what_is_shared_then_one_of_what_is_missing(
     assert [array.names for array in arrays[2:]] == [[names[1]]], "finished points are not even submitted"
 
 
-def stage_of(folder: Path) -> Stage:
-    return Stage("pretrain", "0123456789abcdef", folder / "pretrain", ())
+def test_slurm__a_task_that_breaks_before_its_stage_prints__is_reported_with_its_own_words(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> sweep_jobs.StageEnd:
+        raise TrainingError(where="scontrol", came="no", expected="yes", todo="Wait.")
+
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(submitit, "AutoExecutor", Array)
+    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(sweep_slurm, "run_stage", breaks)
+    slurm = ["launcher=slurm", "trainer.micro_batch=1", "finetune.trainer.micro_batch=1"]
+    assert videomae("pretrain", "-m", *words, *CHAIN, *slurm, f"run={tmp_path / 's'}") == 1
+    (point,) = summary(tmp_path / "s").values()
+    assert (point["state"], point["reason"]) == ("failed", "scontrol: no; expected yes. Wait.")
+
+
+def stage_of(folder: Path, verb: str = "pretrain") -> Stage:
+    return Stage(verb, "0123456789abcdef", folder / verb, ())
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What Slurm is asked, which it answers with the number of the task."""
+    asked: list[str] = []
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setattr(sweep_slurm, "requeue_after", lambda warning: asked.append(warning) or "12")
+    return asked
+
+
+def test_a_score_is_warned_twice__its_task_is_given_back_once(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm warns all processes of a task, and srun hands on what it gets; a second request would be refused."""
+
+    def warned_twice(stage: Stage, *_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        finally:
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+    monkeypatch.setattr(sweep_slurm, "run_stage", warned_twice)
+    with pytest.raises(SystemExit, match="75"):
+        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path, "evaluate"),)))
+    assert asked == ["SIGUSR2"]
+
+
+def test_a_warning_to_a_process_whose_program_has_not_begun__is_not_its_business(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's handlers are still those of the task there."""
+    ends: list[sweep_jobs.StageEnd] = []
+
+    def run_stage(
+        stage: Stage, environment: dict[str, str], started: sweep_jobs.Started, **options: object
+    ) -> sweep_jobs.StageEnd:
+        process = subprocess.Popen(["true"], preexec_fn=lambda: os.kill(os.getpid(), signal.SIGUSR2))
+        ends.append(sweep_jobs.StageEnd("finished", "", process.wait()))
+        return ends[-1]
+
+    monkeypatch.setattr(sweep_slurm, "run_stage", run_stage)
+    sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path, "evaluate"),)))
+    assert (asked, ends[0].exit_code) == ([], 0)
+
+
+def test_a_rank_that_does_not_ask__waits_for_slurm(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many a Slurm ends a task with its first rank that ends badly: the one that asks may not have asked yet."""
+    waited: list[float] = []
+
+    def warned(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setattr(sweep_slurm, "run_stage", warned)
+    monkeypatch.setattr(sweep_slurm.time, "sleep", waited.append)
+    with pytest.raises(SystemExit, match="75"):
+        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path, "evaluate"),)))
+    assert (asked, waited) == ([], [sweep_slurm._LONGEST_WAIT_FOR_SLURM_SECONDS])
 
 
 def test_a_rank_that_is_done_before_rank_0_has_saved__waits_for_it(

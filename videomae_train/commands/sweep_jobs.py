@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from videomae_train.config.sweep_plan import Stage
@@ -75,16 +76,14 @@ def command(stage: Stage) -> list[str]:
     return [sys.executable, "-m", "videomae_train.cli", stage.verb, *stage.words]
 
 
-def reason_in_log(stage: Stage, after: int = 0) -> str:
-    """Find in a stage's log why it failed: its last error message, else its last line.
+def reason_in_log(log: Path, after: int = 0) -> str:
+    """Find in a log why what wrote it failed: its last error message, else its last line; "" where there is none.
 
     Args:
-        stage: The stage.
+        log: A file that may be missing.
         after: Byte at which the attempt began.
     """
-    if not stage.log.is_file():
-        return "it left no log"
-    text = stage.log.read_bytes()[after:].decode(errors="replace")
+    text = log.read_bytes()[after:].decode(errors="replace") if log.is_file() else ""
     _, found, message = text.rpartition("Error: ")
     lines = (message if found else text).strip().splitlines()
     reason = " ".join(" ".join(lines if found else lines[-1:]).split())
@@ -96,7 +95,7 @@ def _end(stage: Stage, code: int, began: int) -> StageEnd:
         return StageEnd("finished", "", 0)
     if code in (EXIT_PREEMPTED, EXIT_INTERRUPTED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
         return StageEnd("stopped", "by a signal; the same command goes on", code)
-    reason = reason_in_log(stage, began)
+    reason = reason_in_log(stage.log, began)
     if code < 0:
         reason = f"its process was ended by {signal.Signals(-code).name}. {reason}".strip()
     return StageEnd("failed", reason or f"exit code {code}", code)

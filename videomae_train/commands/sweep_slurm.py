@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -26,6 +27,7 @@ from videomae_train.training.requeue import (
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_BETWEEN_FILES = 0.5
+_LONGEST_WAIT_FOR_SLURM_SECONDS = 90.0
 _LONGEST_WAIT_SECONDS = 1800.0  # rank 0 may still score, save, or wait for Slurm to take the job back
 # What submitit knows by the same name on every cluster; the rest is Slurm's own.
 _COMMON = {
@@ -66,7 +68,7 @@ def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: Swee
     while waiting:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         for job in [each for each in waiting if each.done()]:
-            _note_end(waiting.pop(job), record, logged)
+            _note_end(waiting.pop(job), record, logged, job.task(0).paths.stdout)
         for left in waiting.values():
             _note_progress(left, record)
 
@@ -92,6 +94,7 @@ class _TimeLimit:
 
     def __init__(self, *, asks: bool) -> None:
         self._asks = asks
+        self._process = os.getpid()
         self._stage: Stage | None = None
         self._warning: str | None = None
 
@@ -102,14 +105,25 @@ class _TimeLimit:
             self._give_back(self._warning)
 
     def warned(self, number: int, frame: FrameType | None) -> None:
-        """Take a warning; nothing to save is given back at once."""
+        """Take a warning; nothing to save is given back at once.
+
+        It may come twice, from Slurm and from srun, which hands on what it gets itself: Slurm refuses to take a task
+        back that it is taking back. And it may come to a stage's process before its program begins, which is none of
+        that process's business.
+        """
+        if self._warning is not None or os.getpid() != self._process:
+            return
         self._warning = signal.Signals(number).name
         if self._stage is not None and not self._stage.trains:
             self._give_back(self._warning)
 
     def _give_back(self, warning: str) -> None:
-        if self._asks and (job := requeue_after(warning)) is not None:
-            print(f"Slurm starts task {job} again.", file=sys.stderr)
+        if self._asks:
+            if (job := requeue_after(warning)) is not None:
+                print(f"Slurm starts task {job} again.", file=sys.stderr)
+        else:
+            # Slurm ends this rank when it takes the task back; one that ended before might take rank 0 with it.
+            time.sleep(_LONGEST_WAIT_FOR_SLURM_SECONDS)
         sys.exit(EXIT_PREEMPTED)
 
 
@@ -160,10 +174,11 @@ def _log_bytes(stage: Stage) -> int:
     return stage.log.stat().st_size if stage.log.exists() else 0
 
 
-def _note_end(job: Job, record: SweepRecord, logged: Mapping[str, int]) -> None:
-    """Note how a job ended, with a reason that its attempts since it was submitted gave."""
+def _note_end(job: Job, record: SweepRecord, logged: Mapping[str, int], task_log: Path) -> None:
+    """Note how a job ended, with a reason that its attempts since it was submitted gave, else the task around them."""
     stage = next((stage for stage in job.stages if not stage.is_finished), job.stages[-1])
     if stage.is_finished:
         record.end(stage, StageEnd("finished", "", 0))
     else:
-        record.end(stage, StageEnd("failed", reason_in_log(stage, logged[stage.identity]), 1))
+        reason = reason_in_log(stage.log, logged[stage.identity]) or reason_in_log(task_log)
+        record.end(stage, StageEnd("failed", reason or f"nothing was printed, not even in {task_log}", 1))

@@ -60,7 +60,7 @@ def generate_motion_videos(
 def _encode_short_gop(path: Path, frames: np.ndarray, fps: int) -> None:
     """Write H.264 with a key frame every eight frames, so that equal frames give equal bytes on every processor.
 
-    Left alone, x264 decides by the processor's instructions and by threads, and what converts colours for it does so too.
+    Left alone, x264 decides by the processor's instructions and its threads, and so may what converts colours for it.
     """
     options = {"crf": "16", "preset": "veryfast", "g": "8", "bf": "0", "threads": "1"}
     options["x264-params"] = "cpu-independent=1"
