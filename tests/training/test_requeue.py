@@ -53,6 +53,14 @@ def test_requeue_after__cancelling_and_preempting_are_slurms_own(
     assert not asked.exists()
 
 
+def test_requeue_after__slurm_may_end_the_asking_process_with_all_others(
+    asked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    (asked.parent / "scontrol").write_text("#!/bin/sh\nkill -TERM $$\n")
+    assert requeue_after("SIGUSR2") == "12"
+
+
 def test_requeue_after__a_refusal_is_an_error_that_says_why(
     asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

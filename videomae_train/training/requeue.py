@@ -33,7 +33,9 @@ def requeue_after(signal_name: str) -> str | None:
     asked = subprocess.run(
         ["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=_TIMEOUT_SEC
     )
-    if asked.returncode != 0:
+    # Slurm ends every process of a job that it takes back, and this one may be among the first. A job that is cancelled
+    # in this moment ends the same way, and rightly.
+    if asked.returncode not in (0, -signal.SIGTERM):
         raise TrainingError(
             where=f"scontrol requeue {job}",
             came=f"exit code {asked.returncode}, {' '.join((asked.stdout + asked.stderr).split())}",
