@@ -50,6 +50,11 @@ def test_clip_shape__follows_from_the_model_alone() -> None:
     assert "data.num_frames: a value of its own" in problems_of("+data.num_frames=8")
 
 
+def test_layer_decay__is_of_finetuning_alone() -> None:
+    """The pretraining model has no order of layers: the value would be on record and do nothing."""
+    assert "optim.layer_decay: 0.7; expected 1.0 in pretraining" in problems_of("optim.layer_decay=0.7")
+
+
 def test_model_problems__keep_their_own_words() -> None:
     assert "model.hidden_size: 100 is no multiple of num_attention_heads=12" in problems_of(
         "model.hidden_size=100"

@@ -11,8 +11,9 @@ import torch
 from videomae_train.config import build, micro_batch
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
-from videomae_train.config.steps import step_plan
+from videomae_train.config.steps import check_pairs, sizes_to_try, step_plan
 from videomae_train.data.loader import collate_labeled, collate_pretrain
+from videomae_train.errors import ConfigError
 from videomae_train.training import options
 from videomae_train.training.batch_search import MicroBatchSearch
 
@@ -74,3 +75,18 @@ def test_a_number__searches_nothing(packed_motions: Path) -> None:
     mapping = compose_config("pretrain", [*SMALL, "trainer.micro_batch=2", f"data.path={packed_motions}"])
     config = load_config("pretrain", mapping, PretrainConfig)
     assert micro_batch.micro_batch_search(config, None, None) == []  # type: ignore[arg-type]
+
+
+def test_mixing__wants_another_video_beside_each() -> None:
+    """Two views of one video share their label: mixing them would mix nothing, and say nothing."""
+    mixing = ["model=tiny", "data.path=nowhere", "run=r", "mix.mixup_alpha=0.8", "optim.global_batch=8"]
+
+    def config(*words: str) -> FinetuneConfig:
+        return load_config("finetune", compose_config("finetune", [*mixing, *words]), FinetuneConfig)
+
+    with pytest.raises(ConfigError, match="two videos or more"):
+        check_pairs(config("trainer.micro_batch=1", "data.views=2"))
+    check_pairs(config("trainer.micro_batch=3", "data.views=2"))
+    searched = config("trainer.micro_batch=auto", "data.views=2")
+    assert sizes_to_try(searched)[0] == 2
+    check_pairs(searched)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hydra.errors import CompactHydraException
 from submitit.core.core import Job
+from submitit.slurm import slurm
 from submitit.slurm.slurm import SlurmExecutor, SlurmJob
 
 from videomae_train.config.slurm_queue import follow_jobs_in_queue
@@ -18,6 +19,7 @@ Answer = Callable[[str], None]
 def queue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Answer:
     """Say what the queue holds."""
     monkeypatch.setattr(SlurmExecutor, "job_class", SlurmJob)
+    monkeypatch.setattr(slurm, "SlurmJob", SlurmJob)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     (tmp_path / "squeue").write_text(f'#!/bin/sh\ncase "$*" in *--me*--array*) cat {tmp_path}/held;; esac\n')
     (tmp_path / "squeue").chmod(0o755)
@@ -52,6 +54,16 @@ def test_job__that_left_the_queue_without_a_result_is_an_error_with_its_log(
     assert job.done(force_check=True)
     with pytest.raises(CompactHydraException, match=r"^Error: Slurm's job 8_0: no result.*8_0_0_log\.out"):
         job.result()
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2])
+def test_arrays__are_looked_for_in_the_queue_too(queue: Answer, tmp_path: Path, num_jobs: int) -> None:
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 8\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    (tmp_path / "srun").touch(0o755)
+    jobs = SlurmExecutor(tmp_path / "jobs").map_array(print, range(num_jobs))
+    queue("")
+    assert all(job.done(force_check=True) for job in jobs)
 
 
 def test_slurm_that_does_not_answer__ends_no_job(queue: Answer, tmp_path: Path) -> None:

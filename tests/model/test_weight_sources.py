@@ -25,6 +25,7 @@ from videomae_train.model import (
     config_record,
     read_config,
 )
+from videomae_train.model.inference import infer_config
 from videomae_train.model.placing import classifier_config, place_classifier
 from videomae_train.model.positions import sincos_table
 from videomae_train.model.sources import open_source
@@ -145,6 +146,19 @@ def test_encoder_only_file__under_module_starts_a_classifier(square: VideoMAECon
     place_classifier(model, opened, config)
     name = "encoder.blocks.2.mlp.fc1.weight"
     assert torch.equal(model.state_dict()[name], pretrained.state_dict()[name].half().float())
+
+
+def test_encoder_only_file__tells_by_its_tensors_to_pool_by_mean() -> None:
+    """Its final norm is the pretraining encoder's, not a classifier's of the first token."""
+    small = VideoMAEConfig(
+        hidden_size=384, num_attention_heads=6, num_hidden_layers=1, image_size=32, num_frames=4,
+        decoder_hidden_size=192, decoder_num_attention_heads=3, decoder_num_hidden_layers=1,
+    )  # fmt: skip
+    state = VideoMAEForPreTraining(small).state_dict()
+    encoder = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
+    assert infer_config(encoder, where="file.pth").use_mean_pooling
+    first_token = VideoMAEForVideoClassification(replace(small, use_mean_pooling=False, num_labels=2))
+    assert not infer_config(first_token.state_dict(), where="file.pth").use_mean_pooling
 
 
 def test_checkpoint_of_a_run__tells_its_own_configuration(square: VideoMAEConfig, tmp_path: Path) -> None:

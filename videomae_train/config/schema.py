@@ -106,6 +106,17 @@ class PretrainConfig(TrainingConfig):
         model = values["model"]
         return with_clip_shape(values, num_frames=model["num_frames"], size=model["image_size"])
 
+    @model_validator(mode="after")
+    def _check_layer_decay(self) -> Self:
+        if self.optim.layer_decay < 1:
+            raise ConfigError(
+                where="optim.layer_decay",
+                came=str(self.optim.layer_decay),
+                expected="1.0 in pretraining: encoder and decoder learn at one rate",
+                todo="Leave it out here; fine-tuning protects pretrained blocks by it.",
+            )
+        return self
+
 
 class HeadConfig(Frozen):
     """What fine-tuning decides about the network beyond the pretrained encoder."""

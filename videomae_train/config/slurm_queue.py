@@ -23,6 +23,7 @@ def follow_jobs_in_queue() -> None:
     if importlib.util.find_spec("submitit") is None:
         return
     from submitit.core.utils import UncompletedJobError
+    from submitit.slurm import slurm
     from submitit.slurm.slurm import SlurmExecutor, SlurmInfoWatcher, SlurmJob
 
     class QueueWatcher(SlurmInfoWatcher):
@@ -53,6 +54,7 @@ def follow_jobs_in_queue() -> None:
                 raise CompactHydraException(f"Error: {_killed(self.job_id, self.paths.stdout)}") from None
 
     SlurmExecutor.job_class = QueuedJob
+    slurm.SlurmJob = QueuedJob  # of an array, whose jobs submitit makes by this name
 
 
 def _killed(job: str, log: object) -> TrainingError:

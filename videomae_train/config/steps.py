@@ -27,21 +27,22 @@ def initial_micro_batch(config: TrainingConfig) -> int:
 
 def sizes_to_try(config: TrainingConfig) -> tuple[int, ...]:
     """List the micro-batches that a search tries, in ascending order."""
-    # Mixing pairs clips.
-    pairs = isinstance(config, FinetuneConfig) and config.mix.mixes and config.data.views % 2
-    return micro_batch_sizes(config.optim.global_batch, config.trainer.world_size, unit=2 if pairs else 1)
+    # Mixing pairs videos.
+    mixes = isinstance(config, FinetuneConfig) and config.mix.mixes
+    return micro_batch_sizes(config.optim.global_batch, config.trainer.world_size, unit=2 if mixes else 1)
 
 
 def check_pairs(config: FinetuneConfig) -> None:
-    """Mixing pairs the clips of a micro-batch.
+    """Mixing pairs the clips of a micro-batch: the first with the last, and so on.
 
     Raises:
-        ConfigError: Their number is odd.
+        ConfigError: Their number is odd, or they are all of one video, whose label is its own partner's.
     """
-    if config.mix.mixes and initial_micro_batch(config) * config.data.views % 2:
+    videos = initial_micro_batch(config)
+    if config.mix.mixes and (videos * config.data.views % 2 or videos == 1):
         raise ConfigError(
             where="trainer.micro_batch",
-            came=f"{initial_micro_batch(config)} videos x {config.data.views} view(s) with mixup or cutmix",
-            expected="an even number of clips",
-            todo="Give an even trainer.micro_batch or data.views=2, or set mix.mixup_alpha=0 mix.cutmix_alpha=0.",
+            came=f"{videos} videos x {config.data.views} view(s) with mixup or cutmix",
+            expected="two videos or more, and an even number of clips",
+            todo="Give an even trainer.micro_batch, or set mix.mixup_alpha=0 mix.cutmix_alpha=0.",
         )

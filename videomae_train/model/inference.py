@@ -41,7 +41,8 @@ def infer_config(state: Mapping[str, Tensor], *, where: str) -> VideoMAEConfig:
             "num_hidden_layers": _depth(state, "encoder"),
             "intermediate_size": state["encoder.blocks.0.mlp.fc1.bias"].shape[0],
             "qkv_bias": "encoder.blocks.0.attn.q_bias" in state,
-            "use_mean_pooling": "encoder.norm.weight" not in state or "mask_token" in state,
+            # A classifier with the encoder's norm takes its first token; in a pretrained encoder the norm says nothing.
+            "use_mean_pooling": "encoder.norm.weight" not in state or "head.weight" not in state,
             "encoder_norm": "encoder.norm.weight" in state,
             **_decoder_sizes(state),
         }

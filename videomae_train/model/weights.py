@@ -124,7 +124,7 @@ def classifier_from_pretrained(
 
     The pretraining encoder's final norm is dropped where the classifier pools by mean, as published. Where
     the configuration has another frame size or count than the weights, its position table is resampled from
-    theirs. From another classifier, norm and head come along when they are for the same classes.
+    theirs. From another classifier, the norm comes along, and the head when it is for the same classes.
 
     Args:
         source: Weights of a pretraining model, a bare encoder or a classifier.
