@@ -159,7 +159,7 @@ def test_sweep__runs_the_shared_pretraining_first_then_the_points_as_an_array(cl
     later = [word for word in QUICK if not word.startswith(("logger", "trainer.accelerator"))]
     chain = [
         *("sweep.then=[finetune,evaluate]", "finetune.optim.base_lr=1e-3,1e30", "trainer.num_nodes=2"),
-        *(f"finetune.{word}" for word in [*later, "trainer.micro_batch=1", "trainer.max_nonfinite_steps=1"]),
+        *(f"finetune.{word}" for word in [*later, "trainer.micro_batch=2", "trainer.max_nonfinite_steps=1"]),
         *(
             "data.selection=split/train",
             "finetune.data.selection=split/train",
@@ -226,7 +226,7 @@ def test_sweep__a_score_that_the_time_limit_meets_is_begun_again(cluster: Cluste
     later = [word for word in QUICK if not word.startswith(("logger", "trainer.accelerator"))]
     chain = [
         *("sweep.then=[finetune,evaluate]", "seed=0", "optim.steps=4", "data.selection=split/train"),
-        *(f"finetune.{word}" for word in [*later, "trainer.micro_batch=1"]),
+        *(f"finetune.{word}" for word in [*later, "trainer.micro_batch=2"]),
         *(
             "finetune.data.selection=split/train",
             "evaluate.data.selection=split/test",

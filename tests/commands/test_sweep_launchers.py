@@ -1,14 +1,18 @@
 """Where a sweep's points run: as Slurm's job arrays, and beside each other on this machine."""
 
 import os
+import re
 import signal
 import subprocess
-from dataclasses import dataclass
+import sys
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from command_line import videomae
+from hydra.errors import CompactHydraException
 from sweep_stand_ins import CHAIN, StandIns, summary
 
 from videomae_train.commands import sweep_jobs, sweep_local, sweep_slurm
@@ -16,6 +20,7 @@ from videomae_train.commands.sweep_record import SweepRecord
 from videomae_train.config.sweep import read_sweep
 from videomae_train.config.sweep_plan import Stage, plan_sweep
 from videomae_train.errors import TrainingError
+from videomae_train.training.requeue import ignore_warnings_outside_training
 
 
 class Array:
@@ -40,15 +45,21 @@ class Array:
             sweep_slurm._run_stages(job)
         except TrainingError as error:  # which ends the task in Slurm
             log.write_text(f"Error: {error}\n")
-        return Ended(SimpleNamespace(stdout=log))
+            return Ended(SimpleNamespace(stdout=log), error)
+        return Ended(SimpleNamespace(stdout=log), None)
 
 
 @dataclass(eq=False)
 class Ended:
     paths: SimpleNamespace
+    error: TrainingError | None
+    job_id: str = "8_0"
 
     def task(self, number: int) -> "Ended":
         return self
+
+    def exception(self) -> TrainingError | None:
+        return self.error
 
     def done(self) -> bool:
         return True
@@ -65,7 +76,8 @@ def test_slurm__is_an_array_of_what_is_shared_then_one_of_what_is_missing(
     monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
     arrays.clear()
     stand_ins.failing = "base_lr-0.002/finetune"
-    slurm = ["launcher=slurm", "trainer.num_nodes=2", "trainer.micro_batch=1", "finetune.trainer.micro_batch=1",
+    monkeypatch.setattr(sweep_slurm, "jobs_in_queue", lambda: {"7"})
+    slurm = ["launcher=slurm", "trainer.num_nodes=2", "trainer.micro_batch=1", "finetune.trainer.micro_batch=2",
              "hydra.launcher.partition=gpu"]  # fmt: skip
     command = [*words, *CHAIN, *slurm, "finetune.optim.base_lr=1e-3,2e-3", f"run={tmp_path / 's'}"]
     assert videomae("pretrain", "-m", *command) == 1
@@ -80,6 +92,108 @@ def test_slurm__is_an_array_of_what_is_shared_then_one_of_what_is_missing(
     assert [array.names for array in arrays[2:]] == [[names[1]]], "finished points are not even submitted"
 
 
+def test_slurm__an_array_of_an_earlier_start_that_still_runs__is_not_submitted_again(
+    words: list[str],
+    stand_ins: StandIns,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(submitit, "AutoExecutor", Array)
+    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(sweep_slurm, "jobs_in_queue", lambda: {"8"})
+    arrays.clear()
+    stand_ins.failing = "finetune"
+    slurm = ["launcher=slurm", "trainer.micro_batch=1", "finetune.trainer.micro_batch=2"]
+    command = ["pretrain", "-m", *words, *CHAIN, *slurm, f"run={tmp_path / 's'}"]
+    assert videomae(*command) == 1
+    num_arrays = len(arrays)
+    assert videomae(*command) == 2
+    assert "array 8 of this sweep in Slurm's queue" in " ".join(capsys.readouterr().err.split())
+    assert len(arrays) == num_arrays
+
+
+def test_slurm__what_it_refuses_is_said(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    for name, text in (("sbatch", "echo Invalid job array specification >&2; exit 1"), ("srun", "exit 0")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert videomae("pretrain", "-m", *words, "launcher=slurm", "seed=0,1", f"run={tmp_path / 's'}") == 2
+    assert "launcher=slurm: Invalid job array specification" in capsys.readouterr().err
+
+
+def test_slurm__what_a_network_file_system_shows_late__is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stage_of(tmp_path)
+
+    def appears(seconds: float) -> None:
+        stage.folder.mkdir()
+        (stage.folder / "run.json").write_text("{}")
+
+    ends: list[sweep_jobs.StageEnd] = []
+    record = SimpleNamespace(end=lambda _, end: ends.append(end))
+    monkeypatch.setattr(sweep_slurm.time, "sleep", appears)
+    task = Ended(SimpleNamespace(stdout=tmp_path / "log"), None)
+    sweep_slurm._note_end(sweep_jobs.Job("a", (stage,)), record, {stage.identity: 0}, task)  # type: ignore[arg-type]
+    assert [end.state for end in ends] == ["finished"]
+
+
+def test_slurm__a_task_that_was_killed__is_said_to_be(tmp_path: Path) -> None:
+    @dataclass(eq=False)
+    class Killed(Ended):
+        def exception(self) -> None:
+            raise CompactHydraException("no result")
+
+    stage = stage_of(tmp_path)
+    stage.log.write_text("pretrain 8/10 loss 0.9\n")
+    ends: list[sweep_jobs.StageEnd] = []
+    record = SimpleNamespace(end=lambda _, end: ends.append(end))
+    task = Killed(SimpleNamespace(stdout=tmp_path / "log"), None)
+    sweep_slurm._note_end(sweep_jobs.Job("a", (stage,)), record, {stage.identity: 0}, task)  # type: ignore[arg-type]
+    assert ends[0].state == "failed"
+    assert re.search(r"killed, cancelled, or out of time.* loss 0\.9", ends[0].reason)
+
+
+def test_a_warning_that_a_training_does_not_hear_yet__comes_again(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lets warnings pass while it starts, and would train on into the time limit."""
+    program = """
+import signal, sys, time
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+open(sys.argv[1], "w").close()
+time.sleep(0.5)
+signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75))
+while True:
+    time.sleep(0.05)
+"""
+
+    def run_stage(
+        stage: Stage, environment: dict[str, str], started: sweep_jobs.Started, **options: object
+    ) -> sweep_jobs.StageEnd:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "began")],
+            preexec_fn=ignore_warnings_outside_training,
+        )
+        started(process)
+        while not (tmp_path / "began").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        return sweep_jobs.StageEnd("stopped", "", process.wait())
+
+    monkeypatch.setattr(sweep_slurm, "run_stage", run_stage)
+    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_WARNINGS", 0.1)
+    stage = replace(stage_of(tmp_path), words=("resume=auto",))
+    with pytest.raises(SystemExit, match="75"):
+        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage,)))
+    assert asked == [], "the training asks itself, once it has saved"
+
+
 def test_slurm__a_task_that_breaks_before_its_stage_prints__is_reported_with_its_own_words(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +204,7 @@ def test_slurm__a_task_that_breaks_before_its_stage_prints__is_reported_with_its
     monkeypatch.setattr(submitit, "AutoExecutor", Array)
     monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setattr(sweep_slurm, "run_stage", breaks)
-    slurm = ["launcher=slurm", "trainer.micro_batch=1", "finetune.trainer.micro_batch=1"]
+    slurm = ["launcher=slurm", "trainer.micro_batch=1", "finetune.trainer.micro_batch=2"]
     assert videomae("pretrain", "-m", *words, *CHAIN, *slurm, f"run={tmp_path / 's'}") == 1
     (point,) = summary(tmp_path / "s").values()
     assert (point["state"], point["reason"]) == ("failed", "scontrol: no; expected yes. Wait.")

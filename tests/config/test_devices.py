@@ -9,13 +9,13 @@ from videomae_train.errors import ConfigError
     ("asked", "devices", "visible", "kind"),
     [
         ("auto", 1, 1, "cuda"),
-        ("auto", 2, 1, "cpu"),
+        ("auto", 2, 0, "cpu"),
         ("auto", 1, 0, "cpu"),
         ("cpu", 1, 4, "cpu"),
         ("gpu", 2, 2, "cuda"),
     ],
 )
-def test_device__is_a_gpu_where_there_are_enough(
+def test_device__is_a_gpu_where_there_are_some(
     asked: str, devices: int, visible: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: visible > 0)
@@ -23,8 +23,10 @@ def test_device__is_a_gpu_where_there_are_enough(
     assert pick_device(asked, devices).type == kind
 
 
-def test_more_gpus_than_there_are__are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", ["auto", "gpu"])
+def test_more_gpus_than_there_are__are_refused(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not computed on the processor instead: four devices were meant to be four GPUs."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="2 GPU"):
-        pick_device("gpu", 2)
+        pick_device(asked, 2)

@@ -100,6 +100,47 @@ def test_probe__is_a_stage_like_fine_tuning(packed_motions: Path) -> None:
     assert [[stage.verb for stage in stages] for stages in plan.shared] == [["pretrain"]]
 
 
+def last_values(words: tuple[str, ...]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("finetuned", "scored"),
+    [
+        (["data.stride=3"], {"data.stride": "3", "data.antialias": "true"}),
+        (["data.stride=2", "data.crop_resampling=float_no_antialias"], {"data.antialias": "false"}),
+        (
+            ["data.windows=uniform", "data.stride=null"],
+            {"data.windows": "interleaved", "data.num_clips": "2"},
+        ),
+    ],
+)
+def test_score__is_on_clips_like_those_of_the_fine_tuning(
+    finetuned: list[str], scored: dict[str, str], packed_motions: Path
+) -> None:
+    """A classifier of every second frame says little about every fourth."""
+    chain = [*SMALL_CHAIN, f"data.path={packed_motions}", *(f"finetune.{word}" for word in finetuned)]
+    (planned, _) = plan_sweep(read_sweep(chain), {}).points
+    assert last_values(planned.stages[-1].words).items() >= scored.items()
+    own = ["evaluate.data.stride=1", "evaluate.data.num_clips=1", "evaluate.data.windows=spread"]
+    (planned, _) = plan_sweep(read_sweep([*chain, *own]), {}).points
+    assert last_values(planned.stages[-1].words)["data.stride"] == "1", "what is asked for is what counts"
+
+
+def test_later_trainer__is_the_pretrainings_or_the_one_chosen(packed_motions: Path) -> None:
+    chain = [*SMALL_CHAIN, f"data.path={packed_motions}", "trainer.precision=bf16", "trainer.devices=2"]
+    chain += ["trainer.micro_batch=2", "finetune.trainer.micro_batch=2"]
+    (planned, _) = plan_sweep(read_sweep(chain), {}).points
+    assert (
+        last_values(planned.stages[1].words).items()
+        >= {"trainer.precision": "bf16", "trainer.devices": "2"}.items()
+    )
+    assert [stage.devices for stage in planned.stages] == [2, 2, 2]
+    (planned, _) = plan_sweep(read_sweep([*chain, "finetune.trainer=cpu"]), {}).points
+    assert "trainer.precision" not in last_values(planned.stages[1].words)
+    assert [stage.devices for stage in planned.stages] == [2, 1, 2]
+
+
 SMALL_CHAIN = [
     "-m", "experiment=pretrain_tiny", "optim.global_batch=4", "trainer.micro_batch=4", "seed=0,1",
     "finetune.experiment=finetune_tiny", "finetune.optim.global_batch=4", "finetune.trainer.micro_batch=4",

@@ -32,7 +32,7 @@ EVERYTHING = [
     "optim.base_lr=0.05", "trainer.precision=bf16", "loader.num_workers=2", "trainer.threads=1",
     "trainer.checkpoint_every_steps=2", "trainer.log_every_steps=3",
 ]  # fmt: skip
-TWO_RANKS = ["trainer.devices=2", "trainer.micro_batch=1", "loader.num_workers=1"]
+TWO_RANKS = ["trainer.devices=2", "trainer.micro_batch=2", "loader.num_workers=1"]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from videomae_train.commands.sweep_jobs import Job, missing
 from videomae_train.commands.sweep_local import LocalRunner
-from videomae_train.commands.sweep_places import known_places, refer_to_shared
+from videomae_train.commands.sweep_places import known_arrays, known_places, refer_to_shared
 from videomae_train.commands.sweep_record import SUMMARY, SweepRecord
 from videomae_train.commands.sweep_slurm import run_on_slurm
 from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
@@ -53,7 +53,9 @@ def _run_in_folder(sweep: Sweep, arguments: Sequence[str]) -> None:
     plan = plan_sweep(sweep, known)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     refer_to_shared(sweep.folder, plan)
-    record = SweepRecord(sweep.folder, plan, ["videomae", "pretrain", *arguments], known)
+    record = SweepRecord(
+        sweep.folder, plan, ["videomae", "pretrain", *arguments], known, known_arrays(sweep.folder)
+    )
     record.write()
     console = Console(highlight=False, soft_wrap=True)
     _say_beginning(console, sweep, plan)
@@ -83,7 +85,7 @@ def _run(sweep: Sweep, plan: SweepPlan, record: SweepRecord) -> str | None:
     if launcher is not None:
         _run_batches(plan, record, lambda batch: run_on_slurm(launcher, batch, record))
         return None
-    devices = int(sweep.compose(sweep.points[0]).trainer.devices)
+    devices = max(stage.devices for planned in plan.points for stage in planned.stages)
     with LocalRunner(record, at_once=sweep.options.at_once, devices=devices) as runner:
         _run_batches(plan, record, runner.run)
     return None if runner.stopped_by is None else runner.stopped_by.name

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 
 import torch
 
-from videomae_train.commands.sweep_jobs import Job, run_stage
+from videomae_train.commands.sweep_jobs import Job, StageEnd, run_stage
 from videomae_train.commands.sweep_record import SweepRecord
 from videomae_train.training.preemption import handling, heeded, leave_terminal
 
@@ -27,7 +27,7 @@ class LocalRunner:
     Args:
         record: Hears how stages begin and end.
         at_once: Jobs beside each other.
-        devices: Devices that each needs; with GPUs, each gets as many of its own as there are.
+        devices: Devices that the largest stage needs; with GPUs, each job gets as many of its own as there are.
     """
 
     def __init__(self, record: SweepRecord, *, at_once: int, devices: int) -> None:
@@ -65,7 +65,10 @@ class LocalRunner:
                 if self.stopped_by is not None:
                     return
                 self._record.begin(stage)
-                end = run_stage(stage, environment, self._started)
+                try:
+                    end = run_stage(stage, environment, self._started)
+                except OSError as error:  # no room for its log, no process to be had
+                    end = StageEnd("failed", f"it could not be started: {error}", 1)
                 self._record.end(stage, end)
                 if end.state != "finished":
                     return
@@ -91,7 +94,8 @@ class LocalRunner:
 def _environments(at_once: int, devices: int) -> list[dict[str, str]]:
     """Share the GPUs of this machine out, so that jobs beside each other do not all take the first."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+    given = [name.strip() for name in visible.split(",") if name.strip()] if visible else []
+    names = given or [str(number) for number in range(torch.cuda.device_count())]
     if at_once == 1 or len(names) < 2:
         return [{} for _ in range(at_once)]
     shares = [

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from videomae_train.commands.sweep_record import SUMMARY
 from videomae_train.config.sweep_folders import place_in
 from videomae_train.config.sweep_plan import SweepPlan
 from videomae_train.data.layout import write_json
 from videomae_train.errors import ConfigError
+
+Taken = TypeVar("Taken")
 
 _REFERENCE = "stage.json"
 _FINISHED = ("metrics.json", "run.json")
@@ -86,13 +89,26 @@ def _has(run: Path, files: Sequence[str]) -> bool:
     return any((run / name).is_file() for name in files)
 
 
+def known_arrays(folder: Path) -> list[str]:
+    """Give the Slurm job arrays that earlier starts of a sweep submitted.
+
+    Raises:
+        ConfigError: Its sweep.json is not what was written.
+    """
+    return _recorded(folder, lambda record: list(record.get("arrays", [])), [])
+
+
 def _recorded_places(folder: Path) -> dict[str, str]:
+    return _recorded(folder, lambda record: dict(record["runs"]), {})
+
+
+def _recorded(folder: Path, take: Callable[[dict[str, Any]], Taken], absent: Taken) -> Taken:
     file = folder / SUMMARY
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["runs"])
+        return take(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError) as error:
+        return absent
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             where=str(file), came=f"no record of a sweep ({error})", expected="the file as a sweep wrote it",
             todo="Restore it, or give another run=<folder>.",

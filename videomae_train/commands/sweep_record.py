@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,17 +35,31 @@ class SweepRecord:
         plan: All it runs.
         command: The command line, for whoever wants to go on with it.
         known: Places of stages of earlier starts, which the file keeps.
+        arrays: Slurm's job arrays of earlier starts, which the file keeps.
     """
 
     def __init__(
-        self, folder: Path, plan: SweepPlan, command: Sequence[str], known: Mapping[str, str]
+        self,
+        folder: Path,
+        plan: SweepPlan,
+        command: Sequence[str],
+        known: Mapping[str, str],
+        arrays: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.plan = plan
         self._command = list(command)
         self._known = dict(known)
+        self.earlier_arrays = tuple(arrays)
+        self._arrays = list(arrays)
         self._states: dict[str, StageState] = {}
         self._lock = threading.Lock()
+
+    def add_array(self, array: str) -> None:
+        """Note that a batch was submitted to Slurm."""
+        with self._lock:
+            self._arrays.append(array)
+            self._write()
 
     def begin(self, stage: Stage) -> None:
         """Note that a stage runs."""
@@ -78,12 +93,22 @@ class SweepRecord:
     def write(self) -> None:
         """Write the file as things stand."""
         with self._lock:
-            write_json(self.folder / SUMMARY, self._content())
+            self._write()
 
     def _note(self, stage: Stage, state: StageState) -> None:
         with self._lock:
             self._states[stage.identity] = state
+            self._write()
+
+    def _write(self) -> None:
+        """Write the file, or say why not: a full disk ends runs, but not what looks after all of them."""
+        try:
             write_json(self.folder / SUMMARY, self._content())
+        except OSError as error:
+            print(
+                f"{self.folder / SUMMARY} is not up to date, and is written again later: {error}",
+                file=sys.stderr,
+            )
 
     def _content(self) -> dict[str, object]:
         stages = [stage for planned in self.plan.points for stage in planned.stages]
@@ -92,6 +117,7 @@ class SweepRecord:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "points": {planned.point.name: self._point(planned) for planned in self.plan.points},
             "runs": self._runs(stages),
+            "arrays": self._arrays,
         }
 
     def _runs(self, stages: Sequence[Stage]) -> dict[str, str]:

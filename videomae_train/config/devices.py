@@ -11,24 +11,25 @@ from videomae_train.errors import ConfigError
 
 
 def pick_device(accelerator: str, devices: int = 1) -> torch.device:
-    """Take GPUs when they are asked for, or when there are enough and nothing else is asked for.
+    """Take GPUs when they are asked for, or when there are some and nothing else is asked for.
 
     Args:
         accelerator: auto, cpu or gpu.
         devices: How many on this node.
 
     Raises:
-        ConfigError: GPUs are asked for and there are not so many.
+        ConfigError: There are not as many as are to be taken.
     """
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if accelerator == "gpu" and available < devices:
+    wants_gpus = accelerator == "gpu" or (accelerator == "auto" and available > 0)
+    if wants_gpus and available < devices:
         raise ConfigError(
             where="accelerator",
             came=f"{devices} GPU(s) asked for, {available} visible",
             expected="no more than are visible",
             todo="Lower devices, set CUDA_VISIBLE_DEVICES, or set accelerator=cpu.",
         )
-    return torch.device("cuda" if accelerator != "cpu" and available >= devices else "cpu")
+    return torch.device("cuda" if wants_gpus else "cpu")
 
 
 def loader_options(options: LoaderOptions, accelerator: str) -> LoaderOptions:

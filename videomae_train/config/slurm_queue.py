@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from typing import Any
 
 from hydra.errors import CompactHydraException
@@ -25,6 +26,9 @@ def follow_jobs_in_queue() -> None:
     from submitit.core.utils import UncompletedJobError
     from submitit.slurm import slurm
     from submitit.slurm.slurm import SlurmExecutor, SlurmInfoWatcher, SlurmJob
+
+    if SlurmJob.__module__ == __name__:
+        return  # it was called before
 
     class QueueWatcher(SlurmInfoWatcher):
         """Calls ended what the queue does not hold: it holds waiting, running, ending and requeued jobs."""
@@ -55,6 +59,25 @@ def follow_jobs_in_queue() -> None:
 
     SlurmExecutor.job_class = QueuedJob
     slurm.SlurmJob = QueuedJob  # of an array, whose jobs submitit makes by this name
+
+
+def jobs_in_queue() -> set[str]:
+    """Ask Slurm for the numbers of this user's jobs that wait, run or end; of an array's tasks, the array's.
+
+    Raises:
+        TrainingError: Slurm does not answer.
+    """
+    try:
+        asked = subprocess.run(
+            ["squeue", "--me", "--noheader", "--format=%F"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+        raise TrainingError(
+            where="squeue --me", came=" ".join(f"{error} {said}".split()),
+            expected="the jobs that are in Slurm's queue", todo="Try again when Slurm answers.",
+        ) from error  # fmt: skip
+    return set(asked.stdout.split())
 
 
 def _killed(job: str, log: object) -> TrainingError:

@@ -21,6 +21,7 @@ from videomae_train.errors import ConfigError
 OWN = "own"  # configs/sweep/own.yaml, for the values of a command line
 _OF_PRETRAINING = re.compile(r"\$\{([\w.]+)\}")
 _BASES = ("finetune", "probe", "knn", "evaluate")
+_WHOLE_GROUPS = ("trainer", "logger")
 
 
 class SweepOptions(Frozen):
@@ -77,7 +78,8 @@ class Sweep:
     def later_words(self, stage: str, point: Point, bases: Mapping[str, Sequence[str]]) -> list[str]:
         """Give the overrides of a later stage of a point, after those of the sweep's file, `bases`.
 
-        A score is of the set that the stages before it took, where the command line or the grid names one.
+        A score is of the set that the stages before it took, where the command line or the grid names one. Whoever
+        chooses another trainer or logger for a stage wants its values, and not those of the pretraining's.
         """
         earlier = self.options.then[: self.options.then.index(stage)]
         taken = [
@@ -86,7 +88,11 @@ class Sweep:
         own = [*taken, *self._own_words(stage, point)]
         probes = [word for word in own if word.startswith("probe=")]
         is_knn = stage == "probe" and probes[-1:] == ["probe=knn"]
-        return [*bases["knn" if is_knn else stage], *own]
+        chosen = tuple(
+            f"{group}." for group in _WHOLE_GROUPS if any(word.startswith(f"{group}=") for word in own)
+        )
+        base = bases["knn" if is_knn else stage]
+        return [*(word for word in base if not word.startswith(chosen)), *own]
 
     def later_bases(self, point: Point) -> dict[str, list[str]]:
         """Give the later stages' overrides of the sweep's file, with the values of a point's pretraining for ${...}.

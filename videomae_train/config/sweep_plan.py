@@ -14,7 +14,7 @@ from videomae_train.config.grammar import quoted
 from videomae_train.config.sweep import Sweep
 from videomae_train.config.sweep_folders import place_in, run_at
 from videomae_train.config.sweep_points import PRETRAIN, Point
-from videomae_train.config.sweep_recipes import check_stage
+from videomae_train.config.sweep_recipes import Checked, check_stage
 from videomae_train.data.layout import write_json
 from videomae_train.errors import ConfigError, VideoMAETrainError
 from videomae_train.model import VideoMAEConfig
@@ -33,12 +33,14 @@ class Stage:
         identity: Hash of its recipe, of the videos it takes and of the stages before it; 16 hexadecimal digits.
         folder: Of its run; absolute.
         words: Its whole command line behind the verb.
+        devices: How many it takes on a node.
     """
 
     verb: str
     identity: str
     folder: Path
     words: tuple[str, ...]
+    devices: int = 1
 
     @property
     def log(self) -> Path:
@@ -82,19 +84,14 @@ class SweepPlan:
 class _Draft:
     """A stage whose folder is not decided yet, since nobody knows who else needs it.
 
-    `model` is what it trains; a stage without one scores, and ends its point.
+    `checked.model` is what it trains; a stage without one scores, and ends its point.
     """
 
     def __init__(
-        self,
-        verb: str,
-        words: Sequence[str],
-        identity: str,
-        before: _Draft | None,
-        model: VideoMAEConfig | None,
+        self, verb: str, words: Sequence[str], identity: str, before: _Draft | None, checked: Checked
     ) -> None:
         self.verb, self.words, self.identity, self.before = verb, tuple(words), identity, before
-        self.model = model
+        self.checked, self.model = checked, checked.model
 
     def placed(self, folders: Mapping[str, Path]) -> Stage:
         folder = folders[self.identity]
@@ -103,7 +100,7 @@ class _Draft:
             words.append(f"weights={quoted(folders[self.before.identity] / 'weights')}")
         if self.model is not None:
             words.append(RESUME)
-        return Stage(self.verb, self.identity, folder, tuple(words))
+        return Stage(self.verb, self.identity, folder, tuple(words), self.checked.devices)
 
 
 def plan_sweep(sweep: Sweep, known: Mapping[str, str]) -> SweepPlan:
@@ -159,6 +156,9 @@ class _Planner:
                     if stage == PRETRAIN
                     else self.sweep.later_words(stage, point, bases)
                 )
+                # A choice of data=... has all its own values, and words for single ones would beat it.
+                if stage == "evaluate" and chain and not any(word.startswith("data=") for word in words):
+                    words = [*chain[-1].checked.seen, *words]
                 chain.append(self._draft(stage, words, chain[-1] if chain else None))
                 if chain[-1].model is None:
                     break
@@ -181,13 +181,12 @@ class _Planner:
         to_check = [*words, f"run={quoted(self.models / 'run')}"]
         if before is not None and before.model is not None:
             to_check.append(f"weights={quoted(self._stand_in(before.identity, before.model))}")
-        recipe, model, further = check_stage(verb, to_check)
+        checked = check_stage(verb, to_check)
         if before is not None:
-            recipe["weights"] = before.identity
-        text = json.dumps([verb, recipe], sort_keys=True, default=str)
-        return _Draft(
-            verb, [*words, *further], blake2b(text.encode(), digest_size=8).hexdigest(), before, model
-        )
+            checked.recipe["weights"] = before.identity
+        text = json.dumps([verb, checked.recipe], sort_keys=True, default=str)
+        identity = blake2b(text.encode(), digest_size=8).hexdigest()
+        return _Draft(verb, [*words, *checked.words], identity, before, checked)
 
     def _stand_in(self, identity: str, model: VideoMAEConfig) -> Path:
         """Write what later stages want to know of weights that are still to be trained."""

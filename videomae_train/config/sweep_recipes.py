@@ -19,6 +19,7 @@ from videomae_train.config.steps import check_pairs, step_plan
 from videomae_train.config.sweep_points import PRETRAIN
 from videomae_train.config.videos import check_apart, finetune_videos, pretrain_videos
 from videomae_train.data.index import PackedDataset
+from videomae_train.data.options import FinetuneDataOptions
 from videomae_train.model import VideoMAEConfig, read_config
 
 # Of `videomae evaluate`: where and how fast a score is computed, and what is done with it.
@@ -31,12 +32,16 @@ class Checked(NamedTuple):
     Attributes:
         recipe: What makes it what it is.
         model: What it trains, a classifier with its classes; None where it only scores.
+        devices: How many it takes on a node.
         words: Further ones of its command line, which several ways to ask for the same have in common.
+        seen: Words that let a score take clips as this stage was trained on.
     """
 
     recipe: dict[str, Any]
     model: VideoMAEConfig | None
+    devices: int
     words: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
 
 
 def check_stage(verb: str, words: Sequence[str]) -> Checked:
@@ -58,9 +63,10 @@ def _check_pretrain(words: Sequence[str]) -> Checked:
     step_plan(config, len(videos))
     recipe = {**recipe_values(config.given()), "videos": videos.fingerprint}
     ratio = _ratio_of_slots(config)
+    devices = config.trainer.devices
     if ratio is None:
-        return Checked(recipe, config.model)
-    return Checked({**recipe, "masking.ratio": ratio}, config.model, (f"masking.ratio={ratio}",))
+        return Checked(recipe, config.model, devices)
+    return Checked({**recipe, "masking.ratio": ratio}, config.model, devices, (f"masking.ratio={ratio}",))
 
 
 def _ratio_of_slots(config: PretrainConfig) -> float | None:
@@ -82,14 +88,28 @@ def _check_classifier(verb: str, words: Sequence[str]) -> Checked:
     if videos.val_selection is not None:
         check_apart(config, videos.selection, videos.val_selection)
     model = config.architecture(dict(enumerate(videos.classes)))
-    return Checked({**recipe_values(config.given()), "videos": videos.selection.fingerprint}, model)
+    recipe = {**recipe_values(config.given()), "videos": videos.selection.fingerprint}
+    return Checked(recipe, model, config.trainer.devices, seen=_seen_by(config.data))
+
+
+def _seen_by(data: FinetuneDataOptions) -> tuple[str, ...]:
+    """Give the words of `videomae evaluate` for clips like those of a training; uniform windows' test is published."""
+    antialias = str(data.crop_resampling == "uint8_antialias").lower()
+    if data.windows == "uniform":
+        pace = ("data.windows=interleaved", "data.num_clips=2", "data.stride=null")
+    else:
+        stride = "null" if data.stride is None else data.stride
+        interval = "null" if data.frame_interval_sec is None else data.frame_interval_sec
+        pace = (f"data.stride={stride}", f"data.frame_interval_sec={interval}")
+    return (*pace, f"data.antialias={antialias}")
 
 
 def _check_probe(words: Sequence[str]) -> Checked:
     composed = compose_config("probe", words)
     if "knn" not in composed:
         return _check_classifier("probe", words)
-    return Checked(neighbour_recipe(load_config("probe", composed, NeighboursConfig)), None)
+    config = load_config("probe", composed, NeighboursConfig)
+    return Checked(neighbour_recipe(config), None, config.devices)
 
 
 def _check_evaluate(words: Sequence[str]) -> Checked:
@@ -99,7 +119,7 @@ def _check_evaluate(words: Sequence[str]) -> Checked:
     videos = dataset.select(config.data.selection)
     values = config.model_dump(mode="json", exclude=_MACHINE_OF_EVALUATE)
     values["data"].pop("path")
-    return Checked({**values, "videos": videos.fingerprint}, None)
+    return Checked({**values, "videos": videos.fingerprint}, None, config.devices)
 
 
 _CHECKS: dict[str, Callable[[Sequence[str]], Checked]] = {

@@ -105,16 +105,15 @@ def resolve_accelerator(options: TrainerOptions) -> Literal["cpu", "gpu"]:
         ConfigError: More GPUs are asked for than there are.
     """
     available = torch.cuda.device_count()
-    if options.accelerator == "gpu" and available < options.devices:
+    wants_gpus = options.accelerator == "gpu" or (options.accelerator == "auto" and available > 0)
+    if wants_gpus and available < options.devices:
         raise ConfigError(
             where="trainer.devices",
             came=f"{options.devices} GPU(s) asked for, {available} visible",
             expected="no more than are visible",
             todo="Lower trainer.devices, set CUDA_VISIBLE_DEVICES, or take trainer=cpu.",
         )
-    if options.accelerator == "auto":
-        return "gpu" if available >= options.devices else "cpu"
-    return options.accelerator
+    return "gpu" if wants_gpus else "cpu"
 
 
 @dataclass(frozen=True)
