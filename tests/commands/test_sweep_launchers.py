@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 from command_line import videomae
-from hydra.errors import CompactHydraException
 from sweep_stand_ins import CHAIN, StandIns, summary
 
 from videomae_train.commands import sweep_jobs, sweep_local, sweep_slurm
 from videomae_train.commands.sweep_record import SweepRecord
+from videomae_train.config.slurm_queue import JobLost
 from videomae_train.config.sweep import read_sweep
 from videomae_train.config.sweep_plan import Stage, plan_sweep
 from videomae_train.errors import TrainingError
@@ -68,15 +68,21 @@ class Ended:
 arrays: list[Array] = []
 
 
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Slurm that takes arrays and runs them at once, beside somebody else's number 7."""
+    monkeypatch.setattr(pytest.importorskip("submitit"), "AutoExecutor", Array)
+    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(sweep_slurm, "check_slurm_is_here", lambda: None)
+    monkeypatch.setattr(sweep_slurm, "jobs_in_queue", lambda: {"7"})
+    arrays.clear()
+
+
+@pytest.mark.usefixtures("slurm")
 def test_slurm__is_an_array_of_what_is_shared_then_one_of_what_is_missing(
     words: list[str], stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submitit = pytest.importorskip("submitit")
-    monkeypatch.setattr(submitit, "AutoExecutor", Array)
-    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
-    arrays.clear()
     stand_ins.failing = "base_lr-0.002/finetune"
-    monkeypatch.setattr(sweep_slurm, "jobs_in_queue", lambda: {"7"})
     slurm = ["launcher=slurm", "trainer.num_nodes=2", "trainer.micro_batch=1", "finetune.trainer.micro_batch=2",
              "hydra.launcher.partition=gpu"]  # fmt: skip
     command = [*words, *CHAIN, *slurm, "finetune.optim.base_lr=1e-3,2e-3", f"run={tmp_path / 's'}"]
@@ -92,6 +98,7 @@ def test_slurm__is_an_array_of_what_is_shared_then_one_of_what_is_missing(
     assert [array.names for array in arrays[2:]] == [[names[1]]], "finished points are not even submitted"
 
 
+@pytest.mark.usefixtures("slurm")
 def test_slurm__an_array_of_an_earlier_start_that_still_runs__is_not_submitted_again(
     words: list[str],
     stand_ins: StandIns,
@@ -99,11 +106,7 @@ def test_slurm__an_array_of_an_earlier_start_that_still_runs__is_not_submitted_a
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    submitit = pytest.importorskip("submitit")
-    monkeypatch.setattr(submitit, "AutoExecutor", Array)
-    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setattr(sweep_slurm, "jobs_in_queue", lambda: {"8"})
-    arrays.clear()
     stand_ins.failing = "finetune"
     slurm = ["launcher=slurm", "trainer.micro_batch=1", "finetune.trainer.micro_batch=2"]
     command = ["pretrain", "-m", *words, *CHAIN, *slurm, f"run={tmp_path / 's'}"]
@@ -118,8 +121,8 @@ def test_slurm__what_it_refuses_is_said(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("submitit")
-    for name, text in (("sbatch", "echo Invalid job array specification >&2; exit 1"), ("srun", "exit 0")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+    for name in ("sbatch", "srun", "squeue"):
+        (tmp_path / name).write_text("#!/bin/sh\necho Invalid job array specification >&2\nexit 1\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert videomae("pretrain", "-m", *words, "launcher=slurm", "seed=0,1", f"run={tmp_path / 's'}") == 2
@@ -147,7 +150,7 @@ def test_slurm__a_task_that_was_killed__is_said_to_be(tmp_path: Path) -> None:
     @dataclass(eq=False)
     class Killed(Ended):
         def exception(self) -> None:
-            raise CompactHydraException("no result")
+            raise JobLost("no result")
 
     stage = stage_of(tmp_path)
     stage.log.write_text("pretrain 8/10 loss 0.9\n")
@@ -194,15 +197,13 @@ while True:
     assert asked == [], "the training asks itself, once it has saved"
 
 
+@pytest.mark.usefixtures("slurm")
 def test_slurm__a_task_that_breaks_before_its_stage_prints__is_reported_with_its_own_words(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(*_: object, **__: object) -> sweep_jobs.StageEnd:
         raise TrainingError(where="scontrol", came="no", expected="yes", todo="Wait.")
 
-    submitit = pytest.importorskip("submitit")
-    monkeypatch.setattr(submitit, "AutoExecutor", Array)
-    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setattr(sweep_slurm, "run_stage", breaks)
     slurm = ["launcher=slurm", "trainer.micro_batch=1", "finetune.trainer.micro_batch=2"]
     assert videomae("pretrain", "-m", *words, *CHAIN, *slurm, f"run={tmp_path / 's'}") == 1

@@ -25,6 +25,22 @@ def test_unknown_choice__is_named_with_the_choices() -> None:
     assert "base" in message
 
 
+def test_misspelt_recipe__is_named_with_those_of_its_verb() -> None:
+    message = problems_of("experiment=pretrain_vitb_k40")
+    assert "Did you mean pretrain_vitb_k400?" in message
+    assert "finetune" not in message
+    assert len(message) < 400
+
+
+def test_hydras_own_key__is_added_with_a_plus() -> None:
+    assert "+hydra.job.exclusive=VALUE" in problems_of("hydra.job.exclusive=true")
+
+
+def test_trainer_of_a_score__is_named_as_scores_have_it() -> None:
+    with pytest.raises(ConfigError, match=r"accelerator=, devices= and num_nodes="):
+        compose_config("evaluate", ["trainer.devices=2"])
+
+
 def test_added_key__is_refused() -> None:
     assert "masking.depth: an unknown key" in problems_of("+masking.depth=1")
     assert "trainer.gpus: an unknown key" in problems_of("+trainer.gpus=1")

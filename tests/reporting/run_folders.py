@@ -68,9 +68,18 @@ def write_metrics(
 
 
 def write_evaluation(
-    run: Path, weights: Path | str = "/gone/weights", *, wrong: int = 2, data: str | None = None
+    run: Path,
+    weights: Path | str = "/gone/weights",
+    *,
+    wrong: int = 2,
+    data: str | None = None,
+    fingerprint: str | None = None,
+    **more: Any,
 ) -> Path:
-    """Write a score on ten videos of which the first so many are taken for the next class; one more was unreadable."""
+    """Write a score on ten videos of which the first so many are taken for the next class; one more was unreadable.
+
+    `more` goes into metrics.json, over what stands there else.
+    """
     num_videos, count = 10, len(CLASSES)
     labels = np.arange(num_videos) % count
     given = np.where(np.arange(num_videos) < wrong, (labels + 1) % count, labels)
@@ -87,7 +96,8 @@ def write_evaluation(
     write_json(
         run / "metrics.json",
         {
-            "weights": str(weights), "data": data and {"path": data}, "selection": "split1/test", "views": "5 x 3",
+            "weights": str(weights), "data": data and {"path": data, "fingerprint": fingerprint},
+            "selection": "split1/test", "views": "5 x 3",
             "top1": top1, "top5": None, "mean_class": top1,
             "top1_interval": [max(0.0, top1 - 0.2), min(1.0, top1 + 0.2)], "mean_class_interval": [0.0, 1.0],
             "num_scored": num_videos, "num_videos": num_videos + 1,
@@ -104,6 +114,7 @@ def write_evaluation(
                 {"key": "broken", "shard": "shard-000000.tar", "sample_id": 10, "position": -1, "cause": "truncated",
                  "detail": "no moov"}
             ],
+            **more,
         },
     )  # fmt: skip
     return run
@@ -121,6 +132,20 @@ def write_point(folder: Path, kind: str, ratio: float, seed: int, *, wrong: int 
     write_training(folder / "finetune", "finetune", config, (1.1, 1.0))
     write_evaluation(folder / "evaluate", wrong=wrong)
     return folder
+
+
+def write_record(sweep: Path, points: Mapping[str, Mapping[str, str]], written: str = "") -> None:
+    """Write sweep.json: point -> stage -> its state, and behind a colon the reason."""
+    about = {
+        name: {
+            "stages": {
+                verb: dict(zip(("state", "reason"), (*words.split(": ", 1), ""), strict=False))
+                for verb, words in stages.items()
+            }
+        }
+        for name, stages in points.items()
+    }
+    write_json(sweep / "sweep.json", {"points": about, "written": written})
 
 
 def write_knn(run: Path, *, neighbours: int = 20, per_class: int | None = None, seed: int = 0) -> Path:

@@ -45,6 +45,13 @@ def test_unreadable_videos__are_named(tmp_path: Path) -> None:
     assert remarks.rows[0].details == ("broken: truncated (no moov)",)
 
 
+def test_weights_that_knew_the_videos__are_a_warning(tmp_path: Path) -> None:
+    remarks = parts_of(tmp_path, remarks="chosen on these very videos")[0]
+    assert isinstance(remarks, Remarks)
+    assert remarks.rows[0].kind == "warning"
+    assert "weights, which were chosen on these very videos" in remarks.rows[0].text
+
+
 def test_classes_and_pairs__are_tables(tmp_path: Path) -> None:
     parts = parts_of(tmp_path, wrong=4)
     classes, pairs, hardest = (part for part in parts if isinstance(part, Table))
@@ -114,3 +121,13 @@ def test_hardest_videos__are_shown_by_a_frame(packed_motions: Path, tmp_path: Pa
     (gallery,) = (part for part in parts if isinstance(part, Gallery))
     assert [picture.caption for picture in gallery.pictures] == [dataset.key(row) for row in (1, 4, 7)]
     assert "taken for" in gallery.pictures[0].title
+
+
+def test_without_frames__the_same_videos_are_named(packed_motions: Path, tmp_path: Path) -> None:
+    dataset = PackedDataset.open(packed_motions)
+    facts = replace(facts_of(tmp_path), predictions=predictions_of(dataset, [1, 4, 7]), confused=())
+    parts = evaluation_parts(facts, tmp_path / "figures", "run", str(packed_motions), has_frames=False)
+    assert not any(isinstance(part, Gallery) for part in parts)
+    *_, hardest = (part for part in parts if isinstance(part, Table))
+    assert [row[0] for row in texts(hardest)] == [dataset.key(row) for row in (1, 4, 7)]
+    assert "No pictures" not in hardest.caption, "the page says once why"

@@ -8,6 +8,7 @@ from run_folders import NOW, pretrain_config, write_evaluation, write_knn, write
 
 from videomae_train.evaluation.seeds import seed_interval
 from videomae_train.reporting.comparing import (
+    Values,
     differing_keys,
     families_from_scratch,
     families_of,
@@ -21,11 +22,13 @@ from videomae_train.reporting.finding import find_points
 from videomae_train.reporting.reading import read_evaluation, read_training
 
 
-def point(folder: Path, name: str, *, wrong: int | None = None, **config: object) -> Point:
+def point(
+    folder: Path, name: str, *, wrong: int | None = None, score_says: Values | None = None, **config: object
+) -> Point:
     facts = read_training(write_training(folder / name, config=pretrain_config(**config)), NOW)  # type: ignore[arg-type]
     if wrong is None:
         return Point(name, pretraining=facts)
-    score = read_evaluation(write_evaluation(folder / name, wrong=wrong))
+    score = read_evaluation(write_evaluation(folder / name, wrong=wrong, **(score_says or {})))
     assert isinstance(score, EvaluationFacts)
     return Point(name, pretraining=facts, evaluation=score)
 
@@ -151,6 +154,50 @@ def test_scores_on_other_videos__are_not_averaged(tmp_path: Path) -> None:
     other = replace(two, evaluation=replace(two.evaluation, selection="split2/test"))
     assert len(families_of([one, two])) == 1
     assert len(families_of([one, other])) == 2
+
+
+VIEWS = {
+    "windows": "spread",
+    "stride": 4,
+    "frame_interval_sec": None,
+    "size": 64,
+    "num_clips": 5,
+    "antialias": True,
+}
+PROTOCOL: Values = {
+    "data": "/sets/a", "fingerprint": "01", "view_options": VIEWS, "weights_kind": "last"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("other", "key"),
+    [
+        ({"fingerprint": "23"}, "evaluate: videos"),
+        ({"view_options": {**VIEWS, "stride": 2}}, "evaluate: stride"),
+        ({"view_options": {**VIEWS, "frame_interval_sec": 0.1}}, "evaluate: frame_interval_sec"),
+        ({"view_options": {**VIEWS, "antialias": False}}, "evaluate: antialias"),
+        ({"weights_kind": "best"}, "evaluate: weights_kind"),
+        ({"views": "2 x 3", "view_options": {**VIEWS, "num_clips": 2}}, "evaluate: views"),
+    ],
+)  # fmt: skip
+def test_scores_by_another_protocol__are_not_averaged(tmp_path: Path, other: Values, key: str) -> None:
+    one = point(tmp_path, "a", wrong=1, seed=0, score_says=PROTOCOL)
+    two = point(tmp_path, "b", wrong=2, seed=1, score_says={**PROTOCOL, **other})
+    assert differing_keys([one, two]) == ("seed", key)
+    assert len(families_of([one, two])) == 2
+
+
+def test_scores_by_one_protocol__are_averaged_wherever_their_set_lies_and_however_old_one_is(
+    tmp_path: Path,
+) -> None:
+    elsewhere = {**PROTOCOL, "data": "/sets/moved"}
+    says = (PROTOCOL, elsewhere, {}, {"weights_kind": None})
+    points = [
+        point(tmp_path, f"{seed}", wrong=1, seed=seed, score_says=each) for seed, each in enumerate(says)
+    ]
+    assert differing_keys(points) == ("seed",), "what a record does not say is no difference"
+    (family,) = families_of(points)
+    assert family.by_ratio()[0].num_seeds == 4
 
 
 def test_from_scratch__is_a_classifier_without_weights(tmp_path: Path) -> None:

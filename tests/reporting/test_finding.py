@@ -1,5 +1,6 @@
 """Which runs belong together."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from run_folders import (
     write_json,
     write_knn,
     write_point,
+    write_record,
     write_training,
 )
 
@@ -61,18 +63,77 @@ def test_stages_that_have_not_begun__make_a_point_incomplete(tmp_path: Path) -> 
     write_training(tmp_path / "seed-0" / "pretrain")
     write_point(tmp_path / "seed-1", "tube", 0.9, 1)
     (tmp_path / "seed-0" / "finetune" / ".hydra").mkdir(parents=True)
-    states = {
-        "pretrain": {"state": "finished", "reason": ""},
-        "finetune": {"state": "failed", "reason": "no memory"},
-        "evaluate": {"state": "waiting", "reason": ""},
-    }
-    done = {verb: {"state": "finished"} for verb in states}
-    write_json(
-        tmp_path / "sweep.json", {"points": {"seed-0": {"stages": states}, "seed-1": {"stages": done}}}
-    )
+    states = {"pretrain": "finished", "finetune": "stopped: by a signal", "evaluate": "waiting"}
+    write_record(tmp_path, {"seed-0": states, "seed-1": dict.fromkeys(states, "finished")})
     cut, whole = find_points([tmp_path], NOW).points
-    assert cut.problems == ("finetune: failed: no memory", "evaluate: has not begun")
+    assert cut.problems == ("finetune: stopped: by a signal", "evaluate: has not begun")
     assert [state_of(point) for point in (cut, whole)] == ["incomplete", "finished"]
+
+
+@pytest.mark.parametrize("leaves", [(), ("evaluate",), ("evaluate/logs",)])
+def test_a_stage_that_failed_without_a_run__fails_its_point(tmp_path: Path, leaves: tuple[str, ...]) -> None:
+    point = write_point(tmp_path / "seed-0", "tube", 0.9, 0)
+    shutil.rmtree(point / "evaluate")
+    for folder in leaves:
+        (point / folder).mkdir(parents=True)
+    stages = {"pretrain": "finished", "finetune": "finished", "evaluate": "failed: no memory"}
+    write_record(tmp_path, {"seed-0": stages})
+    (found,) = find_points([tmp_path], NOW).points
+    assert (found.failures, found.problems) == ({"evaluate": "no memory"}, ())
+    assert state_of(found) == "failed"
+
+
+def test_a_score__is_believed_against_an_old_record(tmp_path: Path) -> None:
+    write_point(tmp_path / "seed-0", "tube", 0.9, 0)
+    write_record(tmp_path, {"seed-0": dict.fromkeys(("pretrain", "finetune", "evaluate"), "failed: once")})
+    (found,) = find_points([tmp_path], NOW).points
+    assert state_of(found) == "finished"
+
+
+def test_a_run_that_failed_while_setting_up__has_its_sweeps_reason(tmp_path: Path) -> None:
+    """It has checkpoints/, and nothing of its own says why it ended."""
+    (tmp_path / "seed-0" / "finetune" / "checkpoints").mkdir(parents=True)
+    write_training(tmp_path / "seed-0" / "pretrain")
+    write_record(tmp_path, {"seed-0": {"pretrain": "finished", "finetune": "failed: no memory"}})
+    (found,) = find_points([tmp_path], NOW).points
+    assert found.classifier is not None
+    assert (found.classifier.verb, found.classifier.state) == ("finetune", ("failed", "no memory"))
+    assert state_of(found) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "state"),
+    [({}, "failed"), ({"stopped_by": "SIGTERM"}, "failed"), ({"began": "2020-01-02T11:45:00+00:00"}, "running")],
+)  # fmt: skip
+def test_a_failure_of_the_record__holds_until_the_run_is_started_again(
+    tmp_path: Path, attempt: dict[str, str], state: str
+) -> None:
+    write_training(tmp_path / "seed-0" / "pretrain", finished=False, attempt=attempt)
+    write_record(tmp_path, {"seed-0": {"pretrain": "failed: killed"}}, "2020-01-02T11:30:00+00:00")
+    (found,) = find_points([tmp_path], NOW).points
+    assert state_of(found) == state
+
+
+def test_points_of_the_record_without_a_folder__are_there(tmp_path: Path) -> None:
+    write_point(tmp_path / "seed-0", "tube", 0.9, 0)
+    (tmp_path / "seed-1").mkdir()
+    (tmp_path / "seed-1" / "pretrain.log").write_text("Error: no memory")
+    write_json(tmp_path / "seed-3" / "pretrain" / "stage.json", {})
+    waiting: dict[str, str] = dict.fromkeys(("pretrain", "finetune", "evaluate"), "waiting")
+    write_record(
+        tmp_path,
+        {
+            "seed-0": dict.fromkeys(waiting, "finished"),
+            "seed-1": {**waiting, "pretrain": "failed: no memory"},
+            "seed-2": waiting,
+            "seed-3": waiting,
+        },
+    )
+    found = find_points([tmp_path], NOW)
+    states = {point.name: state_of(point) for point in found.points}
+    assert states == {"seed-0": "finished", "seed-1": "failed", "seed-2": "waiting", "seed-3": "not started"}
+    assert found.passed_by == ()
+    assert found.points[2].problems == tuple(f"{verb}: has not begun" for verb in waiting)
 
 
 def test_a_point_that_was_named_otherwise_before__is_one_point(tmp_path: Path) -> None:
@@ -83,6 +144,24 @@ def test_a_point_that_was_named_otherwise_before__is_one_point(tmp_path: Path) -
     names = ["ratio-0.5+seed-0", "ratio-0.5+seed-1"]
     write_json(tmp_path / "sweep.json", {"points": {name: {} for name in names}})
     assert list(shape(find_points([tmp_path], NOW).points)) == names
+
+
+def test_a_point_that_was_named_otherwise_before_its_score__is_one_point(tmp_path: Path) -> None:
+    """Its pretraining was all there was when the sweep was extended; under its new name one point has got on."""
+    write_training(tmp_path / "ratio-0.5" / "pretrain")
+    write_training(tmp_path / "by-hand" / "finetune", "finetune", {"weights": "/elsewhere"})
+    for seed in (0, 1):
+        write_json(
+            tmp_path / f"ratio-0.5+seed-{seed}" / "pretrain" / "stage.json",
+            {"run": "../../ratio-0.5/pretrain"},
+        )
+    write_training(tmp_path / "ratio-0.5+seed-1" / "finetune", "finetune", {"weights": "/elsewhere"})
+    names = ["ratio-0.5+seed-0", "ratio-0.5+seed-1"]
+    write_record(tmp_path, {name: {"pretrain": "finished"} for name in names})
+    assert list(shape(find_points([tmp_path], NOW).points)) == ["by-hand", *names]
+    shutil.rmtree(tmp_path / "ratio-0.5+seed-0")
+    write_record(tmp_path, {names[1]: {"pretrain": "finished"}})
+    assert list(shape(find_points([tmp_path], NOW).points)) == ["by-hand", names[1]]
 
 
 def test_broken_references_and_empty_stages__are_sentences(tmp_path: Path) -> None:

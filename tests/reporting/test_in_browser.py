@@ -8,7 +8,7 @@ from headless_chromium import PROGRAM, OpenPage, in_browser
 from run_folders import NOW, write_point, write_training
 
 from videomae_train.pictures import write_mp4
-from videomae_train.reporting import write_report
+from videomae_train.reporting import Cell, Report, Section, Table, write_report
 from videomae_train.reporting.finding import find_points
 from videomae_train.reporting.runs_page import compose_report
 
@@ -85,6 +85,23 @@ def test_table__sorts_by_click_and_by_key_with_unknown_values_last(page: Path) -
         "by key": "ascending",
         "before": "none",
     }
+
+
+def test_columns_of_numbers_and_texts__sort_in_pairs(tmp_path: Path) -> None:
+    """One text among numbers leaves them numbers."""
+    cells = [Cell(f"{order}", order) for order in (0.95, "incomplete", float("nan"), 0.5, None, 0.75, 10)]
+    rows = tuple((f"run-{number}", cell) for number, cell in enumerate(cells))
+    table = Table(("Run", "Value"), rows, sorts=True)
+    write_report(tmp_path / "report.html", Report("t", (), (Section("s", (table,)),)))
+
+    async def visit(opened: OpenPage) -> list[str]:
+        await opened.evaluate("document.querySelectorAll('th button')[1].click()")
+        return await opened.evaluate(
+            "[...document.querySelectorAll('td:last-child')].map((cell) => cell.textContent)"
+        )
+
+    shown = in_browser(tmp_path / "report.html", visit)
+    assert shown == ["0.5", "0.75", "0.95", "10", "incomplete", "nan", "None"]
 
 
 def test_videos__stop_and_start_by_a_button_and_runs_unfold(page: Path) -> None:

@@ -1,7 +1,11 @@
 """The report page: one file, nothing from outside, nothing interpreted."""
 
 import base64
+import json
+import math
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -29,6 +33,7 @@ from videomae_train.reporting import (
     Text,
     write_report,
 )
+from videomae_train.reporting import page as page_module
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\" {{ 7 * 7 }}"
 
@@ -137,6 +142,42 @@ def test_cells__say_what_a_table_sorts_by(tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", report_of(Table(("a", "b", "c"), (cells,), sorts=True)))
     orders = [value for name, value in read(tmp_path / "report.html").attributes if name == "data-order"]
     assert orders == ["0.21", "plain"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_are_none__sort_as_unknown(value: float) -> None:
+    ((cell,),) = Table(("a",), ((Cell("–", value),),)).cells
+    assert cell.order is None
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="wants node")
+def test_columns__sort_in_pairs() -> None:
+    """Numbers by value and first, texts by the numbers in them."""
+    keys = [
+        "incomplete",
+        "0.95",
+        "run-0.75",
+        "0.5",
+        "run-10",
+        "1e-3",
+        "run-9",
+        "run-0.9",
+        "-2",
+        "run-0.5",
+        "b",
+        "0.75",
+    ]
+    script = Path(page_module.__file__).with_name("templates") / "page.js"
+    browser = (
+        "const document = {querySelectorAll: () => [], getElementById: () => null}, location = {hash: ''},"
+        " addEventListener = () => {}, matchMedia = () => ({matches: false});"
+    )
+    shown = f"console.log(JSON.stringify({keys}.sort(compareKeys)))"
+    program = f"{{ {browser}\n{script.read_text()}\n{shown} }}"
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [
+        "-2", "1e-3", "0.5", "0.75", "0.95", "b", "incomplete", "run-0.5", "run-0.75", "run-0.9", "run-9", "run-10",
+    ]  # fmt: skip
 
 
 def test_scores__are_stated_with_interval_and_conditions(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The page about runs: what it says of whole, broken, running and missing ones."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +12,25 @@ from run_folders import (
     write_evaluation,
     write_json,
     write_point,
+    write_record,
     write_training,
 )
 
 from videomae_train.pictures import write_mp4
 from videomae_train.reporting.finding import find_points
+from videomae_train.reporting.frames import MiddleFrames
 from videomae_train.reporting.overview import runs_table
-from videomae_train.reporting.parts import Figure, Gallery, Remarks, Report, Section, Settings, Table, Text
+from videomae_train.reporting.parts import (
+    Figure,
+    Gallery,
+    Remark,
+    Remarks,
+    Report,
+    Section,
+    Settings,
+    Table,
+    Text,
+)
 from videomae_train.reporting.runs_page import compose_report, summary_sentences
 
 
@@ -146,20 +157,15 @@ def test_the_highest_score__is_no_verdict_where_intervals_overlap(tmp_path: Path
 
 
 def test_scores_on_other_videos__are_not_ranked(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_evaluation(tmp_path / name)
-    metrics = tmp_path / "b" / "metrics.json"
-    metrics.write_text(json.dumps({**json.loads(metrics.read_text()), "selection": "split2/test"}))
+    write_evaluation(tmp_path / "a")
+    write_evaluation(tmp_path / "b", selection="split2/test")
     sentences = summary_sentences(find_points([tmp_path / "a", tmp_path / "b"], NOW).points)
     assert "cannot be ranked" in sentences[1]
 
 
 def test_the_same_videos_in_two_places__are_ranked(tmp_path: Path) -> None:
     for name, fingerprint in (("a", "0123"), ("b", "0123"), ("c", "4567")):
-        metrics = write_evaluation(tmp_path / name, data=f"/sets/{name}") / "metrics.json"
-        content = json.loads(metrics.read_text())
-        content["data"]["fingerprint"] = fingerprint
-        metrics.write_text(json.dumps(content))
+        write_evaluation(tmp_path / name, data=f"/sets/{name}", fingerprint=fingerprint)
     same, others = (
         summary_sentences(find_points([tmp_path / name for name in names], NOW).points)
         for names in ("ab", "ac")
@@ -214,3 +220,61 @@ def test_verdict_of_a_sweep__comes_first(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text("{")
     broken = page_of([tmp_path], tmp_path / "figures")
     assert any("sweep.json cannot be read" in text for _, text in remarks(broken))
+
+
+def test_failures_and_waiting_points_of_a_record__are_told_and_counted(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    names = [f"seed-{seed}" for seed in range(60)]
+    for name in names[:2]:
+        write_training(sweep / name / "pretrain")
+    finished = {"pretrain": "finished", "evaluate": "waiting"}
+    stages: dict[str, str] = dict.fromkeys(("pretrain", "evaluate"), "waiting")
+    waiting = dict.fromkeys(names[2:], stages)
+    write_record(sweep, {names[0]: finished, names[1]: {**finished, "evaluate": "failed: why"}, **waiting})
+    report = page_of([sweep], tmp_path / "figures")
+    assert report.summary[0] == "60 runs: 58 waiting, 1 incomplete, 1 failed."
+    said = remarks(report)
+    assert said[0] == ("error", "seed-1, evaluate: failed: why")
+    assert said.count(("note", "Points that have not begun: 58.")) == 1
+    (table,) = section(report, "Runs").parts
+    assert isinstance(table, Table)
+    assert column(table, "State")[:2] == ["incomplete", "evaluate failed"]
+    assert set(column(table, "State")[2:]) == {"waiting"}
+    assert section(report, "seed-1").note == "failed"
+    alone = page_of([sweep / "seed-1"], tmp_path / "figures")
+    assert alone.summary[0] == "evaluate failed: why."
+    (missing,) = section(alone, "Missing").parts
+    assert missing == Remarks((Remark("error", "evaluate: failed: why"),))
+
+
+def test_a_score_on_videos_that_its_weights_knew__says_so(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "a", wrong=1, remarks="trained on 3 of them; chosen on these very videos")
+    write_evaluation(tmp_path / "b", wrong=5)
+    report = page_of([tmp_path], tmp_path / "figures")
+    assert "by weights trained on 3 of them; chosen on these very videos), of a." in report.summary[1]
+    assert any(
+        kind == "warning" and text.startswith("a: the scored videos") for kind, text in remarks(report)
+    )
+
+
+@pytest.mark.parametrize(("count", "shown"), [(12, set(range(12))), (13, {0, 9})])
+def test_frames__are_of_the_best_and_the_worst_score_where_points_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, shown: set[int]
+) -> None:
+    from videomae_train.reporting import classification
+
+    asked: list[str | None] = []
+
+    def frames(data: str | None, *_: object, may_fetch: bool) -> MiddleFrames:
+        asked.append(data)
+        return MiddleFrames(None, *_, may_fetch=may_fetch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(classification, "MiddleFrames", frames)
+    for number in range(count):
+        wrong = {0: 1, 9: 8}.get(number, 4)
+        write_evaluation(tmp_path / "sweep" / f"{number:02d}", wrong=wrong, data=f"/sets/{number}")
+    report = page_of([tmp_path / "sweep"], tmp_path / "figures")
+    assert set(asked) == {f"/sets/{number}" for number in shown}
+    (words,) = section(report, "Single runs").parts
+    assert isinstance(words, Text)
+    assert ("only those of the highest and the lowest score" in words.words) == (count > 12)

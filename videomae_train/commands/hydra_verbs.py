@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from omegaconf import DictConfig
 
 from videomae_train.config.loader import compose_config, run_composed
-from videomae_train.config.places import quote_places
+from videomae_train.config.places import check_given, quote_places
 from videomae_train.config.sweep import asks_for_sweep
 
 
@@ -21,6 +21,7 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
         ConfigError: The request was wrong.
         VideoMAETrainError: The run failed.
     """
+    check_given(arguments)
     arguments = quote_places(arguments)
     if verb == "pretrain" and asks_for_sweep(arguments):
         from videomae_train.commands.sweep import run_sweep
@@ -29,7 +30,26 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
         return
     if not any(argument.startswith("-") for argument in arguments):
         compose_config(verb, arguments)  # raises what Hydra's own command line would print less clearly
+        if "launcher=slurm" in arguments:
+            _check_before_submitting(verb, arguments)
     run_composed(verb, arguments, _JOBS[verb])
+
+
+def _check_before_submitting(verb: str, arguments: Sequence[str]) -> None:
+    """Find here, and not after hours in Slurm's queue, what the job would stop at.
+
+    Raises:
+        VideoMAETrainError: It could not run.
+    """
+    from videomae_train.config.slurm_queue import check_slurm_is_here
+    from videomae_train.config.sweep_recipes import check_stage
+
+    check_slurm_is_here()
+    named = any(argument.startswith("run=") for argument in arguments)
+    of_job = [
+        argument for argument in arguments if not argument.startswith(("launcher=", "hydra.", "hydra/"))
+    ]
+    check_stage(verb, [*of_job, *([] if named else ["run=not-known-yet"])])
 
 
 def _pretrain(mapping: DictConfig) -> None:

@@ -37,6 +37,12 @@ def run_sweep(arguments: Sequence[str]) -> None:
     """
     _refuse_ranks()
     sweep = read_sweep(arguments)
+    if len(sweep.points) == 1 and not sweep.points[0].settings and not sweep.options.then:
+        raise ConfigError(
+            where="-m", came="one value for each key, and no further stage",
+            expected="several values for a key, such as masking.ratio=0.75,0.9",
+            todo="Give them, choose a grid with sweep=..., or leave out -m for a single run.",
+        )  # fmt: skip
     is_new = not sweep.folder.exists()
     try:
         with FolderLock(sweep.folder):  # another sweep there would write over what this one knows of its runs
@@ -115,9 +121,10 @@ def _say_beginning(console: Console, sweep: Sweep, plan: SweepPlan) -> None:
     finished = sum(stage.is_finished for stage in stages.values())
     counts = Counter(stage.verb for stage in stages.values())
     runs = ", ".join(f"{count} x {verb}" for verb, count in counts.items())
+    points = f"{len(plan.points)} point{'s' if len(plan.points) > 1 else ''}"
     console.print(
-        f"{len(plan.points)} points in {sweep.folder}: {runs}; {finished} of {len(stages)} runs are finished.\n"
-        f"How far it is: {sweep.folder / SUMMARY}; what each run prints: the .log files beside their folders.",
+        f"{points} in {sweep.folder}: {runs}; {finished} of {len(stages)} finished.\n"
+        f"Progress: {sweep.folder / SUMMARY}; what each run prints: the .log files beside their folders.",
         markup=False,
     )
 

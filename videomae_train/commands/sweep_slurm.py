@@ -12,11 +12,15 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from hydra.errors import CompactHydraException
-
 from videomae_train.commands.sweep_jobs import Job, StageEnd, reason_in_log, run_stage
 from videomae_train.commands.sweep_record import SweepRecord
-from videomae_train.config.slurm_queue import follow_jobs_in_queue, jobs_in_queue
+from videomae_train.config.slurm_queue import (
+    JobLost,
+    SubmissionRefused,
+    check_slurm_is_here,
+    follow_jobs_in_queue,
+    jobs_in_queue,
+)
 from videomae_train.config.submitted import run_submitted
 from videomae_train.config.sweep_plan import Stage
 from videomae_train.errors import ConfigError, TrainingError
@@ -58,6 +62,7 @@ def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: Swee
         record: Hears how stages stand.
     """
     follow_jobs_in_queue()
+    check_slurm_is_here()
     _check_earlier_arrays(record)
     logged = {stage.identity: _log_bytes(stage) for job in batch for stage in job.stages}
     tasks = _submit(launcher, batch)
@@ -101,22 +106,17 @@ def _submit(launcher: Mapping[str, Any], batch: Sequence[Job]) -> Sequence[Any]:
         ConfigError: Slurm refused, or is not there.
     """
     import submitit
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     settings = {name: value for name, value in launcher.items() if name != "_target_"}
     folder, timeouts = settings.pop("submitit_folder"), settings.pop("max_num_timeout")
+    executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)
+    executor.update_parameters(
+        **{name if name in _COMMON else f"slurm_{name}": value for name, value in settings.items()}
+    )
     try:
-        executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=timeouts)
-        executor.update_parameters(
-            **{name if name in _COMMON else f"slurm_{name}": value for name, value in settings.items()}
-        )
         return executor.map_array(run_job, list(batch))
-    except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
-        raise ConfigError(
-            where="launcher=slurm", came=" ".join(str(error).split()),
-            expected=f"that Slurm takes an array of {len(batch)}",
-            todo="Correct hydra.launcher.*, or ask for fewer points at a time where Slurm's MaxArraySize is less.",
-        ) from error  # fmt: skip
+    except SubmissionRefused as refused:
+        raise refused.error from None
 
 
 def run_job(job: Job) -> None:
@@ -245,7 +245,7 @@ def _note_end(job: Job, record: SweepRecord, logged: Mapping[str, int], task: An
     lost, went_well = "", False
     try:
         went_well = task.exception() is None
-    except CompactHydraException:
+    except JobLost:
         lost = "its task left Slurm's queue without a word: killed, cancelled, or out of time. The last it printed: "
     stage = _first_missing_in_the_end(job) if went_well else _first_missing(job)
     if stage is None:

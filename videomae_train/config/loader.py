@@ -27,6 +27,8 @@ from videomae_train.training.starters import ranks_from_outside
 
 _HYDRA_MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
 
+_NAMED_CHOICES = 12
+
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -73,12 +75,20 @@ def _composition_error(verb: str, overrides: Sequence[str], error: Exception) ->
         hint = f"Did you mean {near[0]}? " if near else ""
         if near == [key]:
             hint = "It belongs to another choice of a group. "
+        if key.startswith("hydra."):
+            hint = f"+{key}=VALUE adds a key, +{key}.NAME=VALUE an entry to one. "
+        if verb == "evaluate" and key.partition(".")[0] == "trainer":
+            hint = "A score has accelerator=, devices= and num_nodes= instead. "
         return ConfigError(
             where=f"videomae {verb} {' '.join(overrides)}",
             came=f"the unknown key {key}",
             expected="a key of the configuration",
             todo=f"{hint}`videomae {verb} --cfg job` shows them all.",
         )
+    if choice := re.search(
+        r"Could not find '(.+?)/([^/']*)'\s+Available options in '[^']+':\s+(.*)", message, re.S
+    ):
+        return _choice_error(verb, *choice.groups())
     if "submitit" in message:
         return ConfigError(
             where="launcher=slurm",
@@ -91,6 +101,21 @@ def _composition_error(verb: str, overrides: Sequence[str], error: Exception) ->
         came=" ".join(message.split()),
         expected="overrides such as masking.ratio=0.9 or model=base",
         todo=f"`videomae {verb} --help` lists the choices of every group.",
+    )
+
+
+def _choice_error(verb: str, group: str, chosen: str, available: str) -> ConfigError:
+    names = [name for name in available.partition("Config search path")[0].split() if name != "own"]
+    if group == "experiment":  # those of other verbs would be refused
+        names = [name for name in names if name.startswith(f"{verb}_")]
+    near = difflib.get_close_matches(chosen, names, n=_NAMED_CHOICES)
+    few = near or names[:_NAMED_CHOICES]
+    more = f" and {len(names) - len(few)} more" if len(names) > len(few) else ""
+    return ConfigError(
+        where=group,
+        came=chosen or "nothing",
+        expected=f"{', '.join(few)}{more}",
+        todo=f"{f'Did you mean {near[0]}? ' if near else ''}`videomae {verb} --help` lists the choices of every group.",
     )
 
 

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 from typing import Any
 
 from hydra.errors import CompactHydraException
 
-from videomae_train.errors import TrainingError
+from videomae_train.errors import ConfigError, TrainingError
 
 _SECONDS_BETWEEN_LOOKS = 30
 _ENDED = "no longer in Slurm's queue"
+
+
+class JobLost(CompactHydraException):
+    """A job has left the queue without a result."""
+
+
+class SubmissionRefused(CompactHydraException):
+    """Slurm did not take a job, or an array of them; of a kind that Hydra prints without a traceback."""
+
+    def __init__(self, came: str) -> None:
+        self.error = ConfigError(
+            where="launcher=slurm", came=came, expected="that Slurm takes the job",
+            todo="Correct hydra.launcher.* (partition, account, timeout_min, gpus_per_node and so on); of a sweep, ask"
+            " for fewer points at a time where Slurm's MaxArraySize is less.",
+        )  # fmt: skip
+        super().__init__(f"Error: {self.error}")
 
 
 def follow_jobs_in_queue() -> None:
@@ -23,7 +40,7 @@ def follow_jobs_in_queue() -> None:
     """
     if importlib.util.find_spec("submitit") is None:
         return
-    from submitit.core.utils import UncompletedJobError
+    from submitit.core.utils import FailedJobError, UncompletedJobError
     from submitit.slurm import slurm
     from submitit.slurm.slurm import SlurmExecutor, SlurmInfoWatcher, SlurmJob
 
@@ -55,10 +72,32 @@ def follow_jobs_in_queue() -> None:
                 return super()._get_outcome_and_result()
             except UncompletedJobError:
                 # Of a kind that Hydra prints without a traceback.
-                raise CompactHydraException(f"Error: {_killed(self.job_id, self.paths.stdout)}") from None
+                raise JobLost(f"Error: {_killed(self.job_id, self.paths.stdout)}") from None
 
+    submit = SlurmExecutor._submit_command  # pyright: ignore[reportPrivateUsage]
+
+    def submit_or_say_why(executor: SlurmExecutor, command: str) -> Any:
+        try:
+            return submit(executor, command)
+        except FailedJobError as error:
+            raise SubmissionRefused(" ".join(str(error).split())) from None
+
+    SlurmExecutor._submit_command = submit_or_say_why  # pyright: ignore[reportPrivateUsage]
     SlurmExecutor.job_class = QueuedJob
     slurm.SlurmJob = QueuedJob  # of an array, whose jobs submitit makes by this name
+
+
+def check_slurm_is_here() -> None:
+    """Refuse to submit where there is no Slurm.
+
+    Raises:
+        ConfigError: Its commands are not found.
+    """
+    if missing := [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]:
+        raise ConfigError(
+            where="launcher=slurm", came=f"no {' and no '.join(missing)} here", expected="Slurm's commands",
+            todo="Start it on a login node of the cluster; without launcher=slurm it runs here.",
+        )  # fmt: skip
 
 
 def jobs_in_queue() -> set[str]:

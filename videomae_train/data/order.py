@@ -124,11 +124,19 @@ def check_batch_sizes(global_batch: int, micro_batch: int, world: int) -> None:
     if global_batch <= 0 or global_batch % unit:
         below, above = global_batch // unit * unit, (global_batch // unit + 1) * unit
         fits = f"{below} or {above}" if below > 0 else str(above)
+        fitting = [
+            size for size in range(1, micro_batch) if global_batch > 0 and global_batch % (world * size) == 0
+        ]
+        todo = (
+            f"trainer.micro_batch={fitting[-1]} divides it and leaves the recipe as it is."
+            if fitting
+            else "Change the global batch or the number of ranks."
+        )
         raise ConfigError(
             where="optim.global_batch",
             came=f"{global_batch} videos per step, on {world} ranks in micro-batches of {micro_batch}",
             expected=f"a multiple of {world} x {micro_batch} = {unit}, such as {fits}",
-            todo="Change the global batch, the micro-batch or the number of ranks.",
+            todo=todo,
         )
 
 

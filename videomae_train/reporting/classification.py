@@ -27,7 +27,9 @@ _PAIRS, _NAMED, _PICTURED, _HARDEST = 6, 4, 2, 12
 _THUMBNAIL = 150  # pixels
 
 
-def evaluation_parts(facts: EvaluationFacts, figures: Path, stem: str, data: str | None) -> list[Part]:
+def evaluation_parts(
+    facts: EvaluationFacts, figures: Path, stem: str, data: str | None, *, has_frames: bool = True
+) -> list[Part]:
     """Show a score: with its conditions, by class, by confusion, and the videos it went wrong on.
 
     Args:
@@ -35,6 +37,7 @@ def evaluation_parts(facts: EvaluationFacts, figures: Path, stem: str, data: str
         figures: Folder that PNG files go to.
         stem: What their names begin with.
         data: The packed set that single frames are taken from, instead of the one the score names.
+        has_frames: Whether there are single frames at all; the page holds them, and they are large.
     """
     remarks = evaluation_remarks(facts)
     parts: list[Part] = [Remarks(tuple(remarks))] if remarks else []
@@ -48,7 +51,8 @@ def evaluation_parts(facts: EvaluationFacts, figures: Path, stem: str, data: str
     if facts.classes:
         parts.append(_classes(facts))
     if facts.predictions is not None:
-        frames = MiddleFrames(data or facts.data, facts.predictions, may_fetch=data is not None)
+        place, is_asked_for = data or facts.data, data is not None
+        frames = MiddleFrames(place, facts.predictions, may_fetch=is_asked_for) if has_frames else None
         parts += _videos(facts, facts.predictions, frames)
     return parts
 
@@ -61,6 +65,12 @@ def evaluation_remarks(facts: EvaluationFacts, name: str = "") -> list[Remark]:
         names = tuple(f"{fault.key}: {fault.cause} ({fault.detail})" for fault in facts.faults)
         text = f"{lead}the score is on {facts.standing} videos; the others could not be read and count as nothing."
         remarks.insert(0, Remark("warning", text, "", names))
+    if facts.remarks:
+        text = (
+            f"{lead}the scored videos are not new to the weights, which were {facts.remarks}:"
+            " expect less of them on others."
+        )
+        remarks.insert(0, Remark("warning", text))
     return remarks
 
 
@@ -94,18 +104,19 @@ def _classes(facts: EvaluationFacts) -> Table:
     return Table(("Class", "Videos", "Recall", "Precision"), rows, caption, sorts=True)
 
 
-def _videos(facts: EvaluationFacts, predictions: VideoPredictions, frames: MiddleFrames) -> list[Part]:
+def _videos(facts: EvaluationFacts, predictions: VideoPredictions, frames: MiddleFrames | None) -> list[Part]:
     hardest = np.argsort(predictions.of_right_class, kind="stable")[:_HARDEST].tolist()
-    without = f"No pictures: {frames.problem}." if frames.problem else ""
+    without = f"No pictures: {frames.problem}." if frames and frames.problem else ""
+    pictured = None if without else frames
     parts: list[Part] = []
     pairs = facts.confused[:_PAIRS]
     if pairs:
         parts.append(_pairs(pairs, predictions, without))
-        parts += [] if frames.problem else [_examples(pairs, predictions, frames)]
-    if frames.problem:
+        parts += [] if pictured is None else [_examples(pairs, predictions, pictured)]
+    if pictured is None:
         return [*parts, _hardest_rows(predictions, hardest, without)]
     caption = "Hardest videos: the lowest probability of the right class. The middle frame of each; the model saw clips"
-    return [*parts, _shown(predictions, frames, hardest, caption)]
+    return [*parts, _shown(predictions, pictured, hardest, caption)]
 
 
 def _pairs(pairs: tuple[ConfusedPair, ...], predictions: VideoPredictions, without: str) -> Table:

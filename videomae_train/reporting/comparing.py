@@ -11,7 +11,7 @@ from typing import Any
 from videomae_train.evaluation.intervals import Interval
 from videomae_train.evaluation.seeds import seed_interval
 from videomae_train.pictures import PlacedScore
-from videomae_train.reporting.facts import Point
+from videomae_train.reporting.facts import EvaluationFacts, Point
 
 Values = Mapping[str, Any]
 
@@ -20,6 +20,8 @@ _NOT_COMPARED = ("run", "resume", "allow_changes", "logger")
 _MACHINE = ("trainer", "loader", "watch", "max_fault_ratio")
 _SEEDS = ("seed", "data.per_class_seed")
 _PLACE_OF_VIDEOS = re.compile(r"data\.(sets\..+\.)?path")  # of videos that are known by their fingerprint
+_SCORE = "evaluate: "
+_IN_VIEWS = ("num_clips", "num_crops")  # view options that `views` says in short
 _MASK_KIND, _RATIO = "masking.name", "masking.ratio"
 
 
@@ -37,18 +39,30 @@ def settings_of(point: Point) -> dict[str, Any]:
             if not is_known and not _falls_under(key, _NOT_COMPARED):
                 values[f"{prefix}{key}"] = value
     if point.evaluation is not None:
-        values |= {
-            "evaluate: selection": point.evaluation.selection,
-            "evaluate: views": point.evaluation.views,
-            **{f"probe: {key}": value for key, value in point.evaluation.probe.items()},
-        }
+        values |= _settings_of_score(point.evaluation)
     return values
+
+
+def _settings_of_score(score: EvaluationFacts) -> dict[str, Any]:
+    """Give what a score stands on beside the training; what its record does not say is left out."""
+    known = {"videos": score.fingerprint, "weights_kind": score.weights_kind}
+    values = {
+        "selection": score.selection,
+        "views": score.views,
+        **{key: value for key, value in known.items() if value is not None},
+        **{key: value for key, value in score.view_options.items() if key not in _IN_VIEWS},
+    }
+    return {
+        **{f"{_SCORE}{key}": value for key, value in values.items()},
+        **{f"probe: {key}": value for key, value in score.probe.items()},
+    }
 
 
 def differing_keys(points: Sequence[Point]) -> tuple[str, ...]:
     """List the keys in which points differ, in the order in which configurations have them.
 
-    A point whose stage is missing, or left no record, differs in nothing that this stage decides.
+    A point whose stage is missing, or left no record, differs in nothing that this stage decides. Nor does a score in
+    what its record does not say: older ones say less, and kNN's say nothing of weights.
     """
     all_values = [settings_of(point) for point in points]
     stages = [{_stage(key) for key in values} for values in all_values]
@@ -60,7 +74,7 @@ def differing_keys(points: Sequence[Point]) -> tuple[str, ...]:
             {
                 repr(values.get(key))
                 for values, known in zip(all_values, stages, strict=True)
-                if _stage(key) in known
+                if key in values or (_stage(key) in known and not key.startswith(_SCORE))
             }
         )
         > 1

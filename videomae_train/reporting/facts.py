@@ -64,6 +64,7 @@ class TrainingFacts:
         faults: Videos that could not be read.
         num_faults: How often one was met.
         has_checkpoint: Whether there is something to go on from.
+        began: When the latest attempt did, ISO 8601 in UTC; empty where the folder does not say.
         loops: Moving reconstructions made while it went on, step -> file, ascending.
         problems: What is missing or broken in the folder, in words.
     """
@@ -82,6 +83,7 @@ class TrainingFacts:
     faults: tuple[FaultyVideo, ...] = ()
     num_faults: int = 0
     has_checkpoint: bool = False
+    began: str = ""
     loops: Mapping[int, Path] = field(default_factory=dict[int, Path])
     problems: tuple[str, ...] = ()
 
@@ -201,6 +203,10 @@ class EvaluationFacts:
         fingerprint: Of the set, wherever it lies; None where the folder does not say.
         selection: Of the set.
         views: Such as "5 x 3".
+        view_options: How views are taken, as `ViewOptions`; empty where the folder does not say.
+        weights_kind: last or best; None where the folder does not say.
+        remarks: What the weights had to do with the videos before, such as "chosen on these very videos"; empty where
+            that is nothing, or not known.
         top1: In [0, 1].
         interval: 95 % bootstrap interval of top1 over videos, NaN where there is none.
         top5: None with five classes or fewer.
@@ -228,6 +234,9 @@ class EvaluationFacts:
     num_scored: int
     num_videos: int
     probe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    view_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    weights_kind: str | None = None
+    remarks: str = ""
     classes: tuple[ClassRow, ...] = ()
     confused: tuple[ConfusedPair, ...] = ()
     confusion_matrix: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
@@ -242,6 +251,27 @@ class EvaluationFacts:
         return f"{self.num_scored} of {self.num_videos}"
 
 
+class RecordedStage(NamedTuple):
+    """How a stage stands by its sweep's record.
+
+    Attributes:
+        state: waiting, running, finished, failed or stopped.
+        reason: Why; may be empty.
+        written: When the record was, ISO 8601 in UTC; empty where it does not say.
+    """
+
+    state: str
+    reason: str
+    written: str
+
+    @property
+    def words(self) -> str:
+        """State and reason."""
+        if self.state == "waiting":
+            return "has not begun"
+        return f"{self.state}: {self.reason}" if self.reason else self.state
+
+
 @dataclass(frozen=True)
 class Point:
     """One line of the overview: a run alone, or a chain of stages that ends in a score.
@@ -252,6 +282,8 @@ class Point:
         classifier: Fine-tuning or a probe.
         evaluation: The score.
         problems: What is missing, beside what the stages say themselves.
+        failures: Stages that failed without a run that could say so -> why.
+        is_waiting: Whether a sweep's record names it, and none of its stages has begun.
     """
 
     name: str
@@ -259,6 +291,8 @@ class Point:
     classifier: TrainingFacts | None = None
     evaluation: EvaluationFacts | None = None
     problems: tuple[str, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_waiting: bool = False
 
     @property
     def trainings(self) -> tuple[TrainingFacts, ...]:

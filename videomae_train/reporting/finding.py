@@ -17,7 +17,14 @@ from datetime import datetime
 from pathlib import Path
 
 from videomae_train.errors import ConfigError
-from videomae_train.reporting.facts import EvaluationFacts, Point, TrainingFacts, Verdict
+from videomae_train.reporting.facts import (
+    EvaluationFacts,
+    Point,
+    RecordedStage,
+    State,
+    TrainingFacts,
+    Verdict,
+)
 from videomae_train.reporting.reading import (
     is_run,
     is_training,
@@ -31,6 +38,7 @@ from videomae_train.reporting.reading import (
 PRETRAIN, CLASSIFY, EVALUATE = ("pretrain",), ("finetune", "probe"), ("evaluate", "evaluation")
 _STAGES = (*PRETRAIN, *CLASSIFY, *EVALUATE)
 _REFERENCE = "stage.json"
+_NO_REASON = "its sweep does not say why"
 
 
 @dataclass(frozen=True)
@@ -86,12 +94,17 @@ class _Reader:
         if self._take_point(folder):
             return
         inside = list(_subfolders(folder))
+        recorded = [folder / name for name in recorded_points(folder)]
         runs = [each for each in inside if self._take_point(each)]
-        if not runs:
+        if not runs and not recorded:
             raise _no_run(folder, "a folder without a run in it")
         self._take_verdict(folder)
-        for each in inside:
+        # A point that waits for those before it has no folder yet, one that failed early nothing but a log in it.
+        for each in recorded:
             if each not in runs:
+                self.points[each] = self._chain({}, recorded_stages(each))
+        for each in inside:
+            if each not in runs and each not in recorded:
                 self._take_other(each)
 
     def _take_verdict(self, sweep: Path) -> None:
@@ -158,7 +171,7 @@ class _Reader:
             return Point(folder.name, pretraining=facts)
         return Point(folder.name, classifier=facts)
 
-    def _chain(self, stages: Mapping[str, Path], recorded: Mapping[str, str]) -> Point:
+    def _chain(self, stages: Mapping[str, Path], recorded: Mapping[str, RecordedStage]) -> Point:
         """Join a point's stages; of those that its sweep knows and that are not there, say how they stand."""
         point = Point("")
         for name, folder in stages.items():
@@ -168,16 +181,15 @@ class _Reader:
                 point = _with_problem(point, f"{name}: its {_REFERENCE} cannot be followed ({error})")
                 continue
             if not is_run(run):
-                point = _with_problem(point, f"{name}: {recorded.get(name, 'has not begun')}")
+                point = _without_run(point, name, recorded.get(name))
             elif name in EVALUATE or not is_training(run):  # a probe that trains nothing scores by itself
-                point = _scored(point, run)
-            elif name in PRETRAIN:
-                point = replace(point, pretraining=self._training(run))
+                point = _scored(point, run, name, recorded.get(name))
             else:
-                point = replace(point, classifier=self._training(run))
+                facts = _as_recorded(self._training(run), name, recorded.get(name))
+                point = replace(point, **{"pretraining" if name in PRETRAIN else "classifier": facts})
         for name in [each for each in recorded if each not in stages]:
-            point = _with_problem(point, f"{name}: {recorded[name]}")
-        return self._linked(point)
+            point = _without_run(point, name, recorded[name])
+        return self._linked(replace(point, is_waiting=_waits(point, recorded)))
 
     def _linked(self, point: Point) -> Point:
         """Add the runs that a point's stages say they start from, where they can be found."""
@@ -200,23 +212,63 @@ class _Reader:
 def _without_former_names(points: Mapping[Path, Point]) -> Iterator[Path]:
     """Leave out folders that a sweep has named otherwise since, when more values made points differ in more.
 
-    Their score is that of another point, and would count as a further seed's.
+    Their last run is that of another point, and its score would count as a further seed's. Points that the record names
+    may have a run in common, such as a pretraining after which none of them has got on, but not a score.
     """
-    by_score: dict[Path, list[Path]] = {}
+    names = {parent: recorded_points(parent) for parent in {folder.parent for folder in points}}
+    named = {folder for folder in points if folder.name in names[folder.parent]}
+    runs_of_named = {run for folder in named for run in _runs_of(points[folder])}
+    scores: set[Path] = set()
     for folder, point in points.items():
-        score = folder if point.evaluation is None else point.evaluation.folder
-        by_score.setdefault(score.resolve(), []).append(folder)
-    for folders in by_score.values():
-        yield next(
-            (folder for folder in folders if folder.name in recorded_points(folder.parent)), folders[0]
-        )
+        runs = _runs_of(point)
+        if runs and folder not in named and runs[-1] in runs_of_named:
+            continue
+        if point.evaluation is not None:
+            if runs[-1] in scores:
+                continue
+            scores.add(runs[-1])
+        yield folder
 
 
-def _scored(point: Point, folder: Path) -> Point:
+def _runs_of(point: Point) -> list[Path]:
+    """Give where the runs of a point are, in order."""
+    stages = (*point.trainings, point.evaluation)
+    return [stage.folder.resolve() for stage in stages if stage is not None]
+
+
+def _scored(point: Point, folder: Path, stage: str = "", recorded: RecordedStage | None = None) -> Point:
     score = read_evaluation(folder)
     if isinstance(score, EvaluationFacts):
         return replace(point, evaluation=score)
+    if recorded is not None and recorded.state == "failed":
+        return _without_run(point, stage, recorded)
     return _with_problem(point, f"{folder.name}: {score}")
+
+
+def _as_recorded(facts: TrainingFacts, verb: str, recorded: RecordedStage | None) -> TrainingFacts:
+    """Believe a sweep's record of a run that did not write its failure down: it was killed, or still setting up.
+
+    A run that has been started again since is believed itself. Both times are ISO 8601 in UTC, whose texts compare.
+    """
+    if recorded is None or recorded.state != "failed" or facts.state.name in ("failed", "finished"):
+        return facts
+    if facts.began > recorded.written > "":
+        return facts
+    return replace(facts, verb=verb, state=State("failed", recorded.reason or _NO_REASON))
+
+
+def _without_run(point: Point, stage: str, recorded: RecordedStage | None) -> Point:
+    """Say of a stage that left no run how it stands by the sweep's record."""
+    if recorded is not None and recorded.state == "failed":
+        return replace(point, failures={**point.failures, stage: recorded.reason or _NO_REASON})
+    return _with_problem(point, f"{stage}: {'has not begun' if recorded is None else recorded.words}")
+
+
+def _waits(point: Point, recorded: Mapping[str, RecordedStage]) -> bool:
+    """Say whether nothing is known of a point but that its sweep has not begun it."""
+    is_there = bool(point.trainings or point.evaluation)
+    waiting = {f"{verb}: {stage.words}" for verb, stage in recorded.items() if stage.state == "waiting"}
+    return not is_there and len(waiting) == len(recorded) > 0 and waiting.issuperset(point.problems)
 
 
 def _with_problem(point: Point, problem: str) -> Point:

@@ -89,6 +89,10 @@ def _run_row(point: Point) -> tuple[str | Cell, ...]:
 
 def _state_cell(point: Point) -> Cell:
     """Give the state of the first stage that is not finished, or what is missing after it."""
+    for verb in point.failures:
+        return Cell(f"{verb} failed", f"{verb} failed", "error")
+    if point.is_waiting:
+        return Cell("waiting", "waiting", "note")
     for stage in point.trainings:
         if stage.state.name != "finished":
             words = f"{stage.verb} {stage.state.name}"

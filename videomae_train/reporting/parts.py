@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
@@ -70,7 +71,8 @@ class Cell(NamedTuple):
 
     Attributes:
         text: What is shown.
-        order: What a table that sorts goes by; None for a cell without a value, which always comes last.
+        order: What a table that sorts goes by; None for a cell without a value, which always comes last. A number that
+            is not finite is no value.
         tone: Colours the text.
         is_number: Whether it stands flush right, digit under digit.
     """
@@ -132,11 +134,15 @@ class Table:
 
     @property
     def cells(self) -> tuple[tuple[Cell, ...], ...]:
-        """The rows, every cell a `Cell`; plain texts sort as texts."""
-        return tuple(
-            tuple(cell if isinstance(cell, Cell) else Cell(cell, cell or None) for cell in row)
-            for row in self.rows
-        )
+        """The rows, every cell a `Cell` whose order is a text, a finite number or None; plain texts sort as texts."""
+        return tuple(tuple(map(_sortable, row)) for row in self.rows)
+
+
+def _sortable(cell: str | Cell) -> Cell:
+    if not isinstance(cell, Cell):
+        return Cell(cell, cell or None)
+    is_no_value = isinstance(cell.order, float) and not math.isfinite(cell.order)
+    return cell._replace(order=None) if is_no_value else cell
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from videomae_train.reporting.facts import (
     ConfusedPair,
     EvaluationFacts,
     FaultyVideo,
+    RecordedStage,
     TrainingFacts,
     Verdict,
     VideoPredictions,
@@ -84,6 +85,7 @@ def read_training(folder: Path, now: datetime) -> TrainingFacts:
         faults=tuple(dict.fromkeys(fault for fault in faults if fault is not None)),
         num_faults=len(faults),
         has_checkpoint=any(folder.glob("checkpoints/*.ckpt")),
+        began=str(attempt.get("began") or ""),
         loops={
             int(file.stem[5:]): file for file in sorted((folder / "reconstructions").glob("step-*[0-9].mp4"))
         },
@@ -109,6 +111,9 @@ def read_evaluation(folder: Path) -> EvaluationFacts | str:
             num_scored=int(metrics["num_scored"]),
             num_videos=int(metrics["num_videos"]),
             probe=_probe_settings(metrics),
+            view_options=_dict(metrics.get("view_options")),
+            weights_kind=metrics.get("weights_kind"),
+            remarks=str(metrics.get("remarks") or ""),
             classes=_all_picked(ClassRow, metrics.get("classes")),
             confused=tuple(_confused(row) for row in metrics.get("most_confused") or ()),
             confusion_matrix=np.array(metrics.get("confusion_matrix") or np.zeros((0, 0)), np.int64),
@@ -138,15 +143,14 @@ def recorded_points(sweep: Path) -> Mapping[str, Any]:
     return _dict(_mapping(sweep / "sweep.json", []).get("points"))
 
 
-def recorded_stages(point: Path) -> Mapping[str, str]:
-    """Say how the stages stand that a sweep's record names for the point of a folder: verb -> words."""
-    stages = _dict(_dict(recorded_points(point.parent).get(point.name)).get("stages"))
-    states = {verb: _dict(about) for verb, about in stages.items()}
+def recorded_stages(point: Path) -> Mapping[str, RecordedStage]:
+    """Say how the stages stand that a sweep's record names for the point of a folder, by their verbs."""
+    record = _mapping(point.parent / "sweep.json", [])
+    stages = _dict(_dict(_dict(record.get("points")).get(point.name)).get("stages"))
+    written = str(record.get("written") or "")
     return {
-        verb: "has not begun"
-        if about.get("state") in (None, "waiting")
-        else ": ".join(str(about[key]) for key in ("state", "reason") if about.get(key))
-        for verb, about in states.items()
+        verb: RecordedStage(str(about.get("state") or "waiting"), str(about.get("reason") or ""), written)
+        for verb, about in ((verb, _dict(about)) for verb, about in stages.items())
     }
 
 

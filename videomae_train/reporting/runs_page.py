@@ -19,6 +19,7 @@ from videomae_train.reporting.wording import interval_text, loss_beside_baseline
 
 _ORDER = ("error", "warning", "note")
 _REMARKS_SHOWN = 40
+_MOST_WITH_FRAMES = 12  # points; each may hold two dozen frames
 
 
 def compose_report(
@@ -53,14 +54,32 @@ def compose_report(
     ]
     if several:
         sections += overview_sections(points, figures, loops)
-        sections.append(
-            Section("Single runs", (Text("A click opens a run: its curves, scores and videos."),))
-        )
+        sections.append(Section("Single runs", (Text(_about_single_runs(points)),)))
+    with_frames = _with_frames(points)
     for point in points:
-        sections += _point_sections(point, figures, data, fold=several)
+        has_frames = point.name in with_frames
+        sections += _point_sections(point, figures, data, fold=several, has_frames=has_frames)
     stamp = now.astimezone().strftime("%Y-%m-%d %H:%M %Z")
     footer = f"Written by `videomae report`, videomae-train {version('videomae-train')}, {stamp}."
     return Report(title, tuple(summary_of(found)), tuple(sections), footer)
+
+
+def _about_single_runs(points: Sequence[Point]) -> str:
+    words = "A click opens a run: its curves, scores and videos."
+    if len(points) <= _MOST_WITH_FRAMES:
+        return words
+    return (
+        f"{words} Of more than {_MOST_WITH_FRAMES} runs, only those of the highest and the lowest score show frames of"
+        " videos; the page about one run shows its own."
+    )
+
+
+def _with_frames(points: Sequence[Point]) -> set[str]:
+    """Name the points whose videos are shown by frames, which would else make the page of a large sweep too large."""
+    if len(points) <= _MOST_WITH_FRAMES:
+        return {point.name for point in points}
+    scored = sorted((point.evaluation.top1, point.name) for point in points if point.evaluation is not None)
+    return {name for _, name in (*scored[:1], *scored[-1:])}
 
 
 def latest_loop(point: Point) -> Path | None:
@@ -106,6 +125,7 @@ def _sentences_of(point: Point) -> list[str]:
     sentences: list[str] = []
     if point.evaluation is not None:
         sentences.append(f"Top-1 {_score_in_words(point.evaluation)}.")
+    sentences += [f"{verb} failed: {reason}." for verb, reason in point.failures.items()]
     for stage in reversed(point.trainings):
         state = stage.state.words.splitlines()[0]
         sentences.append(
@@ -116,11 +136,18 @@ def _sentences_of(point: Point) -> list[str]:
 
 def _score_in_words(score: EvaluationFacts) -> str:
     interval = interval_text(score.interval)
-    return f"{score.top1:.3f} (95 % interval {interval}, on {score.standing} videos of {score.selection})"
+    seen = f", by weights {score.remarks}" if score.remarks else ""
+    return (
+        f"{score.top1:.3f} (95 % interval {interval}, on {score.standing} videos of {score.selection}{seen})"
+    )
 
 
 def state_of(point: Point) -> str:
     """Name a point's state: that of the first stage which is not finished."""
+    if point.failures:
+        return "failed"
+    if point.is_waiting:
+        return "waiting"
     unfinished = (stage.state.name for stage in point.trainings if stage.state.name != "finished")
     if point.trainings or point.evaluation:
         return next(unfinished, "incomplete" if point.problems else "finished")
@@ -138,7 +165,11 @@ def _all_remarks(found: Found, notes: Sequence[str]) -> list[Remark]:
                 remarks += training_remarks(stage, f"{point.name}, {stage.verb}")
         if point.evaluation is not None:
             remarks += evaluation_remarks(point.evaluation, point.name)
-        remarks += [Remark("note", f"{point.name}: {problem}.") for problem in point.problems]
+        remarks += _failures(point, f"{point.name}, ")
+        if not point.is_waiting:
+            remarks += [Remark("note", f"{point.name}: {problem}.") for problem in point.problems]
+    if waiting := tuple(point.name for point in found.points if point.is_waiting):
+        remarks.append(Remark("note", f"Points that have not begun: {len(waiting)}.", "", waiting))
     if found.passed_by:
         names = tuple(str(folder) for folder in found.passed_by)
         remarks.append(Remark("note", "Folders beside the runs that hold no run were passed by.", "", names))
@@ -148,14 +179,21 @@ def _all_remarks(found: Found, notes: Sequence[str]) -> list[Remark]:
     return [*remarks[:_REMARKS_SHOWN], *cut]
 
 
-def _point_sections(point: Point, figures: Path, data: str | None, *, fold: bool) -> list[Section]:
+def _failures(point: Point, lead: str = "") -> list[Remark]:
+    return [Remark("error", f"{lead}{verb}: failed: {reason}") for verb, reason in point.failures.items()]
+
+
+def _point_sections(
+    point: Point, figures: Path, data: str | None, *, fold: bool, has_frames: bool
+) -> list[Section]:
     """Show a point: as one folded section among several points, as a section for each stage where it is alone."""
     stages = [(stage.verb, _stage_parts(point, stage, figures, fold=fold)) for stage in point.trainings]
     scores: list[Part] = []
     if point.evaluation is not None:
-        scores = evaluation_parts(point.evaluation, figures, file_stem(f"{point.name}-evaluate"), data)
-    problems = tuple(Remark("note", f"{problem}.") for problem in point.problems)
-    first: list[Part] = [Remarks(problems)] if problems else []
+        stem = file_stem(f"{point.name}-evaluate")
+        scores = evaluation_parts(point.evaluation, figures, stem, data, has_frames=has_frames)
+    problems = [*_failures(point), *(Remark("note", f"{problem}.") for problem in point.problems)]
+    first: list[Part] = [Remarks(tuple(problems))] if problems else []
     if not fold:
         of_stages = [
             Section(verb.capitalize(), tuple(parts), note=stage.state.name, tone=tone_of(stage.state))
@@ -169,7 +207,7 @@ def _point_sections(point: Point, figures: Path, data: str | None, *, fold: bool
 def _note(point: Point) -> tuple[str, Tone]:
     score = "" if point.evaluation is None else f", top-1 {point.evaluation.top1:.3f}"
     state = state_of(point)
-    tones: dict[str, Tone] = {"finished": "good", "failed": "error", "running": "note"}
+    tones: dict[str, Tone] = {"finished": "good", "failed": "error", "running": "note", "waiting": "note"}
     return f"{state}{score}", tones.get(state, "warning")
 
 

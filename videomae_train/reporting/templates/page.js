@@ -1,5 +1,19 @@
 "use strict";
-// Tables sort by a click, or a key, on a heading: numbers as numbers, texts as texts, cells without a value last.
+// Cells are compared in pairs: one text in a column of numbers, which come first, leaves these numbers. Texts are compared
+// by their parts, so that ratio-0.75 stands between ratio-0.5 and ratio-0.9.
+const isNumber = (key) => key.trim() !== "" && Number.isFinite(Number(key));
+const compareTexts = (a, b) => {
+  const [ours, theirs] = [a, b].map((text) => text.split(/(\d+(?:\.\d+)?)/)); // every second part is a number
+  for (let place = 0; place < Math.min(ours.length, theirs.length); place++) {
+    const order =
+      place % 2 ? Number(ours[place]) - Number(theirs[place]) : ours[place].localeCompare(theirs[place], "en");
+    if (order) return order;
+  }
+  return ours.length - theirs.length;
+};
+const compareKeys = (a, b) =>
+  isNumber(a) && isNumber(b) ? Number(a) - Number(b) : isNumber(b) - isNumber(a) || compareTexts(a, b);
+// Tables sort by a click, or a key, on a heading; cells without a value stay last.
 for (const table of document.querySelectorAll("table.sorts")) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
@@ -13,13 +27,9 @@ for (const table of document.querySelectorAll("table.sorts")) {
       const direction = heading.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
       headings.forEach((other) => other.setAttribute("aria-sort", other === heading ? direction : "none"));
       const key = (row) => row.cells[column].dataset.order;
-      const filled = [...body.rows].filter((row) => key(row) !== undefined);
-      const empty = [...body.rows].filter((row) => key(row) === undefined);
-      const numeric = filled.every((row) => key(row) !== "" && Number.isFinite(Number(key(row))));
-      const compare = numeric
-        ? (a, b) => Number(key(a)) - Number(key(b))
-        : (a, b) => key(a).localeCompare(key(b), "en", { numeric: true });
-      filled.sort((a, b) => (direction === "ascending" ? 1 : -1) * compare(a, b));
+      const filled = [...body.rows].filter((row) => key(row));
+      const empty = [...body.rows].filter((row) => !key(row));
+      filled.sort((a, b) => (direction === "ascending" ? 1 : -1) * compareKeys(key(a), key(b)));
       body.append(...filled, ...empty);
     });
   });
