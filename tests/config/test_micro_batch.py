@@ -77,6 +77,14 @@ def test_a_number__searches_nothing(packed_motions: Path) -> None:
     assert micro_batch.micro_batch_search(config, None, None) == []  # type: ignore[arg-type]
 
 
+def test_search__with_crops_on_the_device__is_refused() -> None:
+    """It would try clips of the model's size, and then whole videos lie there."""
+    words = ["model=tiny", "data.path=nowhere", "run=r", "trainer.micro_batch=auto", "data.crop_on=device"]
+    config = load_config("pretrain", compose_config("pretrain", words), PretrainConfig)
+    with pytest.raises(ConfigError, match=r"data\.crop_on=cpu"):
+        sizes_to_try(config)
+
+
 def test_mixing__wants_another_video_beside_each() -> None:
     """Two views of one video share their label: mixing them would mix nothing, and say nothing."""
     mixing = ["model=tiny", "data.path=nowhere", "run=r", "mix.mixup_alpha=0.8", "optim.global_batch=8"]

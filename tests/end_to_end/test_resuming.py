@@ -166,6 +166,42 @@ def test_finished_run__is_extended_on_request_only(
     assert read_ledger(run / LEDGER).items() >= read_ledger(straight / LEDGER).items()
 
 
+def test_refused_by_its_checkpoint__a_run_keeps_its_record(
+    recipe: list[str],
+    straight: Path,
+    packed_motions: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Or `run=<folder>` alone would go on with what was refused."""
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    before = (run / "recipe.json").read_text()
+    longer = [
+        f"optim.steps={STEPS + 4}",
+        "allow_changes=[optim.steps,data.selection]",
+        "data.selection=split/test",
+    ]
+    assert videomae("pretrain", *recipe, *longer, f"run={run}", "resume=auto") != 0
+    assert (run / "recipe.json").read_text() == before, capsys.readouterr().err
+
+
+def test_only_damaged_checkpoints__are_no_beginning(
+    recipe: list[str], straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The attempt that finds them moves them aside and ends; the next one must not write over the run's records."""
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    (run / "run.json").unlink()
+    for checkpoint in list_checkpoints(run / "checkpoints"):
+        checkpoint.write_bytes(b"damaged")
+    recorded = read_ledger(run / LEDGER)
+    for _ in range(2):
+        assert videomae("pretrain", *recipe, f"run={run}", "resume=auto") == 1
+        assert "no intact checkpoint" in capsys.readouterr().err
+    assert len(read_ledger(run / LEDGER)) == len(recorded)
+
+
 def test_every_checkpoint__is_a_source_of_a_weights_folder(straight: Path, tmp_path: Path) -> None:
     older, newest = list_checkpoints(straight / "checkpoints")
     for checkpoint in (older, newest):

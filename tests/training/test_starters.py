@@ -15,6 +15,8 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "RANK": "5", "LOCA
         (TORCHRUN, 5, 8),
         ({**SRUN, **TORCHRUN}, 5, 8),
         ({**SRUN, "SLURM_JOB_NAME": "bash", "LOCAL_RANK": "1"}, 1, 1),
+        ({**SRUN, "SLURM_PTY_PORT": "40000"}, 0, 1),
+        ({**SRUN, "SLURM_STEP_ID": "4294967290"}, 0, 1),
         ({name: SRUN[name] for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_NAME")}, 0, 1),
     ],
     ids=[
@@ -24,13 +26,15 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "RANK": "5", "LOCA
         "torchrun",
         "torchrun inside srun",
         "a shell of srun",
+        "a named shell of srun",
+        "the interactive step of salloc",
         "batch script",
     ],
 )
 def test_rank__is_that_of_whoever_started_the_process(
     variables: dict[str, str], rank: int, ranks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (*SRUN, *TORCHRUN):
+    for name in (*SRUN, *TORCHRUN, "SLURM_PTY_PORT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

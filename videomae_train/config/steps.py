@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from videomae_train.config.schema import FinetuneConfig, TrainingConfig
+from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.errors import ConfigError
 from videomae_train.training.plan import StepPlan, micro_batch_sizes, plan_steps
 
 
-def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
+def step_plan(config: PretrainConfig | FinetuneConfig, num_videos: int) -> StepPlan:
     """Derive accumulation, steps and rates."""
     return plan_steps(
         config.optim.budget,
@@ -20,13 +20,23 @@ def step_plan(config: TrainingConfig, num_videos: int) -> StepPlan:
     )
 
 
-def initial_micro_batch(config: TrainingConfig) -> int:
+def initial_micro_batch(config: PretrainConfig | FinetuneConfig) -> int:
     """Give the machine's micro-batch, or where it is searched for, the smallest; the search replaces it."""
     return sizes_to_try(config)[0] if config.trainer.micro_batch == "auto" else config.trainer.micro_batch
 
 
-def sizes_to_try(config: TrainingConfig) -> tuple[int, ...]:
-    """List the micro-batches that a search tries, in ascending order."""
+def sizes_to_try(config: PretrainConfig | FinetuneConfig) -> tuple[int, ...]:
+    """List the micro-batches that a search tries, in ascending order.
+
+    Raises:
+        ConfigError: It would not try what is trained, or there are none.
+    """
+    if config.data.crop_on == "device":
+        raise ConfigError(
+            where="trainer.micro_batch", came="auto with data.crop_on=device",
+            expected="a number: whole videos lie in the device's memory, whose sizes no search can foresee",
+            todo="Give trainer.micro_batch=<videos>, or crop on the processor with data.crop_on=cpu.",
+        )  # fmt: skip
     # Mixing pairs videos.
     mixes = isinstance(config, FinetuneConfig) and config.mix.mixes
     return micro_batch_sizes(config.optim.global_batch, config.trainer.world_size, unit=2 if mixes else 1)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +23,10 @@ from videomae_train.config.recipe import RECORD, RunRecord, check_unchanged, rea
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.config.steps import step_plan
 from videomae_train.config.validation import finetune_validation
-from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.errors import CheckpointError, ConfigError, TrainingError
 from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.model import WeightsReport, save_weights_folder
-from videomae_train.training.checkpoint_files import newest_checkpoint, step_of, tidy_checkpoints
+from videomae_train.training.checkpoint_files import newest_checkpoint, tidy_checkpoints
 from videomae_train.training.checkpoints import StepCheckpoint
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.module import SteppingModule
@@ -129,6 +130,12 @@ def _make_ready(config: TrainingConfig) -> None:
             expected="a new folder",
             todo="Add resume=auto to go on with that run, or give another run=<folder>.",
         )
+    if newest_checkpoint(checkpoints) is None and (damaged := sorted(checkpoints.glob("*.damaged"))):
+        raise CheckpointError(
+            where=str(checkpoints), came=f"no intact checkpoint; damaged: {', '.join(each.name for each in damaged)}",
+            expected="one to go on with, rather than a beginning at step 0 over what the run recorded",
+            todo="Copy intact ones there, with their .sha256, or give another run=<folder>.",
+        )  # fmt: skip
     checkpoints.mkdir(parents=True, exist_ok=True)
     tidy_checkpoints(checkpoints)
 
@@ -161,11 +168,12 @@ def _fit(
 ) -> TrainOutcome:
     began = time.perf_counter()
     also = [*micro_batch_search(config, module, data), *watchers]
+    before = _record_to_go_on_with(config)
+    if before is not None and global_rank() == 0:
+        also.append(_RecordOnceResumed(config, title, before))
     trainer = build.trainer(config, module.plan, title, saving, also)
-    if global_rank() == 0:
-        # Only now, when the request has proved good.
-        newest = newest_checkpoint(config.run / "checkpoints")
-        record_run(config, title, _record_to_go_on_with(config), 0 if newest is None else step_of(newest))
+    if before is None and global_rank() == 0:
+        record_run(config, title, None, 0)  # only now, when the request has proved good
     total_steps, videos = module.plan.total_steps, data.selection.fingerprint
     with (
         recorded_attempt(config.run, total_steps=total_steps, baselines=baselines, videos=videos) as attempt,
@@ -192,6 +200,17 @@ def _fit(
     with _naming_disk_failures(config.run):
         saving.agreement.by_first(leave_weights)
     return outcome
+
+
+class _RecordOnceResumed(pl.Callback):
+    """Writes recipe.json anew once the checkpoint has taken the request: one that it refuses leaves the old record."""
+
+    def __init__(self, config: TrainingConfig, verb: str, before: RunRecord) -> None:
+        self._write = partial(record_run, config, verb, before)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SteppingModule)
+        self._write(pl_module.step)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Owner:
     """Who runs in a folder.
 
     Attributes:
-        host: The machine's own name.
+        host: The machine, as `heartbeats.host_name` has it.
         process: The process id there.
         job: The Slurm job's number; None outside of Slurm.
         restarts: How often Slurm had started that job anew by then.
@@ -60,7 +60,7 @@ class Owner:
     def name(self) -> str:
         """The process as a person looks for it."""
         job = "" if self.job is None else f" of Slurm job {self.job}"
-        return f"process {self.process} on {self.host}{job} (since {self.since})"
+        return f"process {self.process} on {self.host.partition(' ')[0]}{job} (since {self.since})"
 
 
 class FolderLock:

@@ -16,7 +16,7 @@ class Heartbeat:
     Attributes:
         rank: Its number in the whole run.
         node: The node's name, as Slurm has it where there is Slurm.
-        host: The machine's own name, by which others know whether they can look at the process.
+        host: The machine and its numbering of processes, by which others know whether they can look at the process.
         process: The process id.
         beat: Counts the beats, so that no two are alike.
         progress: Counts what the training loop did in this attempt; the same events in the same order on every rank.
@@ -70,13 +70,20 @@ def process_is_running(process: int) -> bool:
 
 
 def host_name() -> str:
-    """Return this machine's own name."""
-    return socket.gethostname()
+    """Return a name of this machine, since it was started, and of its numbering of processes.
+
+    Nodes may all be called localhost, and containers as their host while their processes have numbers of their own.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # a system without /proc
+        return socket.gethostname()
 
 
 def node_name() -> str:
     """Return this node's name: Slurm's, or the machine's own."""
-    return os.environ.get("SLURMD_NODENAME", host_name())
+    return os.environ.get("SLURMD_NODENAME", socket.gethostname())
 
 
 def write_heartbeat(folder: Path, heartbeat: Heartbeat) -> None:

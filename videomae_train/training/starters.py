@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+_INTERACTIVE_STEP = "4294967290"  # SLURM_INTERACTIVE_STEP of slurm.h, 0xfffffffa
+
 
 def started_by_torchrun() -> bool:
     """Say whether torchrun (torch.distributed.run) started this process."""
@@ -13,8 +15,13 @@ def started_by_torchrun() -> bool:
 def started_by_srun() -> bool:
     """Say whether this process is a task of srun, and not merely inside a Slurm job."""
     # A batch script or an allocation's shell has SLURM_NTASKS too; only a task of srun has a step. Shells that srun
-    # opened have one as well: Slurm names those jobs after the shell.
-    shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    # opened have one as well: Slurm names those jobs after the shell, unless they were given a name, gives them a
+    # terminal, or the number of steps in which one works by hand.
+    shell = (
+        os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+        or "SLURM_PTY_PORT" in os.environ
+        or os.environ.get("SLURM_STEP_ID") == _INTERACTIVE_STEP
+    )
     return "SLURM_STEP_ID" in os.environ and "SLURM_NTASKS" in os.environ and not shell
 
 
