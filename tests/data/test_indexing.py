@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +14,11 @@ from foreign_shards import tar_bytes, write_tar
 from small_clips import encode, moving_frames
 
 from videomae_train.cli import videomae
-from videomae_train.data import indexing
+from videomae_train.data import indexing, set_files
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.indexing import IndexOptions, IndexProgress, index_shards
 from videomae_train.data.pack_summary import PackSummary
+from videomae_train.data.parts import Part
 from videomae_train.data.reading import StorageOptions
 from videomae_train.data.remote import RemoteOptions
 from videomae_train.data.shard_lists import SplitRule
@@ -229,6 +232,28 @@ def test_index__named_classes(folders: Path, tmp_path: Path) -> None:
     assert dataset.labels.tolist() == [0, 1, 1, 2, 2, 0]
     with pytest.raises(ConfigError, match="2 names, none for the label 2"):
         index(folders, tmp_path / "other", classes=("jump", "run"))
+
+
+def test_index__numbers_that_are_no_class_numbers(tmp_path: Path) -> None:
+    for number, label in enumerate((b"7", b"007", b"20261129123456")):
+        write_tar(tmp_path / f"{number}.tar", [(f"{number}.mp4", CLIPS[number]), (f"{number}.cls", label)])
+    assert index(tmp_path, part=Part(3, 3)).classes == ("20261129123456",), "a part does not know all labels"
+    with pytest.raises(ConfigError, match=r"2 different labels, .* 20261129123457 classes.*--classes"):
+        index(tmp_path)
+    with pytest.raises(ConfigError, match="8 names, none for the label 20261129123456"):
+        index(tmp_path, classes=tuple("abcdefgh"))
+    assert index(tmp_path, unlabelled=True).classes == ()
+
+
+def test_index__a_full_disk_is_named(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(set_files, "write_index", full_disk)
+        with pytest.raises(ShardError, match=r"index: No space left on device; .* repeat the command"):
+            index(folders, tmp_path / "index")
+    assert index(folders, tmp_path / "index").num_videos == 6
 
 
 def test_index__survives_decoders_that_crash_or_hang(

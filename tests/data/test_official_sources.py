@@ -95,6 +95,15 @@ def test_kinetics__finds_clips_by_id_and_times_anywhere(tmp_path: Path) -> None:
     assert source.notes == ("1 videos are in no split list",)
 
 
+def test_kinetics__zeros_before_a_number_mean_nothing(tmp_path: Path) -> None:
+    videos = write_tree(tmp_path / "videos", {"x_000001_000002.mp4": b"", "y_000001_000002.mp4": b""})
+    header = "label,youtube_id,time_start,time_end\n"
+    splits = write_texts(tmp_path / "splits", {"train.csv": header + "01,x,1,2\n00,y,1,2\n"})
+    source = open_source(videos, splits=splits)
+    assert source.classes == ("0", "1")
+    assert [video.label for video in source.videos] == [1, 0]
+
+
 def test_kinetics__refuses_one_file_for_two_clips(tmp_path: Path) -> None:
     videos = write_tree(tmp_path / "videos", {"abc.mp4": b""})
     lists = {"train.csv": KINETICS + "a,abc,1,11,train\na,abc,20,30,train\n"}

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,13 +12,14 @@ import webdataset
 from bad_decoders import probe_with_a_bad_decoder
 from small_clips import encode, moving_frames, write_tree
 
-from videomae_train.data import packing, set_files
+from videomae_train.data import packing, set_files, shards
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.keys import sample_keys
 from videomae_train.data.pack_summary import PackProgress, PackSummary
 from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.shards import ShardSample, write_shard
 from videomae_train.data.sources import open_source
-from videomae_train.errors import ConfigError
+from videomae_train.errors import ConfigError, ShardError
 
 
 def pack_quietly(source: Path, destination: Path, **options: object) -> PackSummary:
@@ -163,6 +167,35 @@ def test_pack__interrupted_leaves_no_data_set(
     with pytest.raises(ConfigError, match="no packed data set"):
         PackedDataset.open(tmp_path / "packed")
     assert pack_quietly(class_folders, tmp_path / "packed").num_videos == 22
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("place", ["a shard", "the index"])
+def test_pack__a_full_disk_is_named_and_left_free(
+    number: int, place: str, class_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        if place == "a shard":
+            patch.setattr(shards, "_members", full_disk)
+        else:
+            patch.setattr(set_files, "write_index", full_disk)
+        with pytest.raises(ShardError, match=rf"packed: {os.strerror(number)}; .* repeat the command"):
+            pack_quietly(class_folders, tmp_path / "packed")
+    assert not list((tmp_path / "packed").rglob("*.partial"))
+    assert pack_quietly(class_folders, tmp_path / "packed").num_videos == 22
+
+
+def test_shard__an_error_leaves_no_file(tmp_path: Path) -> None:
+    def samples() -> Iterator[ShardSample]:
+        yield ShardSample("a", "mp4", b"content", {})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(tmp_path / "shard-000000.tar", samples())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pack__nothing_readable(tmp_path: Path) -> None:

@@ -20,6 +20,16 @@ def test_find__a_folder_with_folders(tmp_path: Path) -> None:
     assert shards.place("b.tar").path == tmp_path / "b.tar"
 
 
+def test_find__through_links(tmp_path: Path) -> None:
+    write_tar(tmp_path / "disk/0.tar", [])
+    write_tar(tmp_path / "shards/val/1.tar", [])
+    (tmp_path / "shards/train").symlink_to(tmp_path / "disk")
+    (tmp_path / "shards/val/above").symlink_to(tmp_path / "shards")
+    (tmp_path / "shards/val/lost.tar").symlink_to(tmp_path / "unmounted.tar")
+    shards = find_shards(str(tmp_path / "shards"), FILES)
+    assert shards.names == ("train/0.tar", "val/1.tar", "val/lost.tar"), "reading says which one is not there"
+
+
 def test_find__patterns_and_lists(tmp_path: Path) -> None:
     shards = find_shards("s3://bucket/set/{train,val}-{00..01}.tar", FILES)
     assert str(shards.base) == "s3://bucket/set"

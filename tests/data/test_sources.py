@@ -40,6 +40,27 @@ def test_csv__numbers_keep_their_value(tmp_path: Path) -> None:
     assert source.classes == tuple(str(number) for number in range(11))
 
 
+def test_csv__zeros_before_a_number_mean_nothing(tmp_path: Path) -> None:
+    listing = tmp_path / "list.csv"
+    listing.write_text("path,label\na.mp4,00\nb.mp4,02\nc.mp4,2\nd.mp4,\n")
+    source = open_source(listing)
+    assert names(source) == {"a.mp4": 0, "b.mp4": 2, "c.mp4": 2, "d.mp4": -1}
+    assert source.classes == ("0", "1", "2")
+
+
+def test_csv__numbers_that_are_no_class_numbers(tmp_path: Path) -> None:
+    listing = tmp_path / "list.csv"
+    listing.write_text("path,label\na.mp4,1\nb.mp4,20261129123456\n")
+    with pytest.raises(
+        ConfigError, match=r"list.csv: 2 different labels, .* would make 20261129123457 classes"
+    ):
+        open_source(listing)
+    listing.write_text("path,label\na.mp4,1\nb.mp4,999\n")
+    assert len(open_source(listing).classes) == 1000, "gaps are no mistake of themselves"
+    listing.write_text("path,label\n" + "".join(f"{number}.mp4,{10 * number + 9}\n" for number in range(200)))
+    assert len(open_source(listing).classes) == 2000
+
+
 def make_ucf101(folder: Path, extension: str = "avi") -> tuple[Path, Path]:
     """Two classes; videos g01 test, g02 train in split 1 and the other way round in split 2."""
     stems = [f"{name}/v_{name}_{group}_c01" for name in ("Archery", "Diving") for group in ("g01", "g02")]

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import errno
+import os
+import pickle
 import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,12 +16,14 @@ from fault_server import serve
 from small_options import GRID, decode_all, hide_most, loader_options, pretrain_options
 
 from videomae_train.cli import videomae
-from videomae_train.data import staging
-from videomae_train.data.copying import copy_verified
+from videomae_train.data import copying, staging
+from videomae_train.data.copying import alone_in, copy_verified
 from videomae_train.data.datamodule import PretrainDataModule
 from videomae_train.data.index import PackedDataset
+from videomae_train.data.packing import PackOptions, pack
 from videomae_train.data.reading import StorageOptions
 from videomae_train.data.remote import RemoteOptions
+from videomae_train.data.sources import open_source
 from videomae_train.data.staging import StageProgress, StageSummary, stage
 from videomae_train.errors import ConfigError, ShardError
 
@@ -84,6 +93,52 @@ def test_stage__what_a_selection_needs(packed_folder: Path, packed: PackedDatase
     assert same_bytes(PackedDataset.open(tmp_path / "staged"), packed)
 
 
+@pytest.fixture
+def one_shard_a_part(class_folders: Path, tmp_path: Path) -> Path:
+    """A set of two shards, of which each part needs one."""
+    files = sorted(class_folders.rglob("*.mp4"))[:4]
+    plan = "path,label,split\n" + "".join(
+        f"{file},x,part{number // 2}\n" for number, file in enumerate(files)
+    )
+    for seed in range(100):
+        (tmp_path / "list.csv").write_text(plan)
+        folder = tmp_path / f"source {seed}"
+        pack(
+            open_source(tmp_path / "list.csv"),
+            folder,
+            PackOptions(seed=seed, shard_max_videos=2),
+            lambda _: None,
+        )
+        dataset = PackedDataset.open(folder)
+        if len(set(dataset.select("split/part0").shard_numbers.tolist())) == 1:
+            return folder
+    raise AssertionError("no seed divides them so")
+
+
+def test_open__shards_elsewhere_are_asked_for_when_a_selection_needs_them(
+    one_shard_a_part: Path, tmp_path: Path
+) -> None:
+    source = one_shard_a_part
+    whole = PackedDataset.open(source)
+    assert stage_quietly(source, tmp_path / "staged", selections=["split/part0"]).num_left_behind == 1
+    (left_behind,) = set(whole.select("split/part1").shard_numbers.tolist())
+    (source / f"shard-{left_behind:06d}.tar").rename(tmp_path / "unmounted.tar")
+
+    staged = pickle.loads(pickle.dumps(PackedDataset.open(tmp_path / "staged")))
+    assert len(staged.select("split/part0")) == 2
+    for name in ("split/part1", "all"):
+        with pytest.raises(ShardError, match=rf"{left_behind:06d}.tar: no such file.*staged reads it there"):
+            staged.select(name)
+    (source / f"shard-{left_behind:06d}.tar").write_bytes(b"another one")
+    with pytest.raises(ShardError, match="11 bytes; expected"):
+        staged.select("split/part1")
+
+    own = next((tmp_path / "staged").glob("*.tar"))
+    own.write_bytes(own.read_bytes()[:-1])
+    with pytest.raises(ShardError, match=own.name):
+        PackedDataset.open(tmp_path / "staged")
+
+
 def stage_first_shard(source: Path, destination: Path) -> StageSummary:
     """Stage a selection that the first shard alone holds."""
     with pytest.MonkeyPatch.context() as patch:
@@ -120,6 +175,65 @@ def test_stage__a_full_disk(packed_folder: Path, tmp_path: Path, monkeypatch: py
         with pytest.raises(ShardError, match=r"No space left on device.*which goes on"):
             stage_quietly(packed_folder, tmp_path / "staged")
     assert stage_quietly(packed_folder, tmp_path / "staged").num_kept >= 3
+
+
+def stage_in_a_process(source: Path, destination: Path, die_at_bytes: int) -> subprocess.Popen[bytes]:
+    script = """
+import os, signal, sys
+from pathlib import Path
+from videomae_train.data.staging import stage
+def die(progress):
+    if progress.num_bytes >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+stage(sys.argv[1], Path(sys.argv[2]), die, threads=1)
+"""
+    arguments = [sys.executable, "-c", script, str(source), str(destination), str(die_at_bytes)]
+    return subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_stage__removes_what_killed_ones_left(packed_folder: Path, tmp_path: Path) -> None:
+    staged = tmp_path / "staged"
+    killed = [stage_in_a_process(packed_folder, staged, 1).wait() for _ in range(2)]
+    assert killed == [-9, -9]
+    assert len(list(staged.glob("shard-*.partial"))) == 1, "the second one has removed that of the first"
+    for name in ("dataset.json", "index.arrow"):
+        (staged / f"{name}.0123456789ab.partial").write_bytes(b"half")
+    (staged / "notes.partial").write_bytes(b"somebody's")
+    stage_quietly(packed_folder, staged)
+    assert [file.name for file in staged.glob("*.partial")] == ["notes.partial"]
+
+
+def test_stage__waits_for_another_one(
+    packed_folder: Path, packed: PackedDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that has the folder is not robbed of its files; what it staged is taken over."""
+    with ThreadPoolExecutor(1) as pool, alone_in(tmp_path) as is_alone:
+        assert is_alone
+        half = tmp_path / "shard-000000.tar.0123456789ab.partial"
+        half.write_bytes(b"half")
+        waiting = pool.submit(stage_quietly, packed_folder, tmp_path)
+        while "waiting for its end" not in caplog.text:
+            assert not waiting.done()
+            time.sleep(0.01)
+        assert half.read_bytes() == b"half"
+        shutil.copy(packed_folder / "shard-000000.tar", half)
+        half.rename(tmp_path / "shard-000000.tar")
+    assert waiting.result().num_kept == 1
+    assert same_bytes(PackedDataset.open(tmp_path), packed)
+
+
+def test_stage__a_disk_without_locks(
+    packed_folder: Path, packed: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    half = tmp_path / "shard-000000.tar.0123456789ab.partial"
+    half.write_bytes(b"perhaps another process's")
+    monkeypatch.setattr(copying.fcntl, "flock", no_locks)
+    stage_quietly(packed_folder, tmp_path)
+    assert half.exists()
+    assert same_bytes(PackedDataset.open(tmp_path), packed)
 
 
 def test_stage__not_over_another_set(packed_folder: Path, packed_motions: Path, tmp_path: Path) -> None:

@@ -159,6 +159,29 @@ def test_a_worker_that_dies_idle__is_not_blamed_on_a_video(packed_folder: Path, 
     assert not (tmp_path / "passed_by").exists()
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGKILL, "most likely because memory was full.*Lower loader.num_workers.*more memory"),
+        (signal.SIGHUP, "Find out who sends this signal"),
+    ],
+)
+def test_a_worker_that_is_ended_from_outside__is_not_blamed_on_its_video(
+    number: signal.Signals,
+    words: str,
+    packed_folder: Path,
+    tmp_path: Path,
+    bad_key: str,
+    decode_badly: Callable[[Callable[[], None]], None],
+) -> None:
+    decode_badly(lambda: os.kill(os.getpid(), number))
+    with pytest.raises(
+        TrainingError, match=rf"{number.name} while it was decoding .*{bad_key}.*{words}.*all videos"
+    ):
+        take_steps(resumed(packed_folder, tmp_path, workers=1), 6)
+    assert not (tmp_path / "passed_by").exists()
+
+
 def test_slow_steps__are_no_slow_decoders(packed_folder: Path) -> None:
     """The limit is on one video, not on the time between batches."""
     batches = iter(pretrain_module(packed_folder, workers=1, decode_timeout_sec=1.5).train_dataloader())

@@ -17,6 +17,8 @@ import torch
 from attempts import assert_same_run, die_while_saving, end_of, final_state, num_steps, start, wait_for
 from command_line import QUICK, SMALL, videomae
 
+from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.sources import open_source
 from videomae_train.model import load_pretraining_model
 from videomae_train.training.checkpoint_files import list_checkpoints, newest_checkpoint
 from videomae_train.training.folder_lock import LOCK
@@ -169,21 +171,19 @@ def test_finished_run__is_extended_on_request_only(
 def test_refused_by_its_checkpoint__a_run_keeps_its_record(
     recipe: list[str],
     straight: Path,
-    packed_motions: Path,
+    motion_videos: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Or `run=<folder>` alone would go on with what was refused."""
-    run = tmp_path / "run"
+    run, others = tmp_path / "run", tmp_path / "others"
     shutil.copytree(straight, run)
     before = (run / "recipe.json").read_text()
-    longer = [
-        f"optim.steps={STEPS + 4}",
-        "allow_changes=[optim.steps,data.selection]",
-        "data.selection=split/test",
-    ]
-    assert videomae("pretrain", *recipe, *longer, f"run={run}", "resume=auto") != 0
-    assert (run / "recipe.json").read_text() == before, capsys.readouterr().err
+    pack(open_source(motion_videos), others, PackOptions(seed=1, shard_max_videos=3), lambda progress: None)
+    longer = [f"optim.steps={STEPS + 4}", "allow_changes=[optim.steps]", f"data.path={others}"]
+    assert videomae("pretrain", *recipe, *longer, f"run={run}", "resume=auto") == 1
+    assert "data.fingerprint" in capsys.readouterr().err
+    assert (run / "recipe.json").read_text() == before
 
 
 def test_only_damaged_checkpoints__are_no_beginning(

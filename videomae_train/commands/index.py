@@ -41,7 +41,7 @@ def run_index(source: str, destination: Path | None, options: IndexOptions) -> N
 
     Raises:
         ConfigError: There are no shards, or there is another index already.
-        ShardError: A shard cannot be read.
+        ShardError: A shard cannot be read, or the disk is full.
     """
     bar = Progress(
         TextColumn("[bold]index"),

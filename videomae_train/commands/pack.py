@@ -16,6 +16,7 @@ from videomae_train.data.encoding import Reencoding
 from videomae_train.data.pack_plan import PackOptions, options_for, plan_packing
 from videomae_train.data.pack_summary import PackProgress, PackSummary
 from videomae_train.data.packing import pack
+from videomae_train.data.source_files import source_status
 from videomae_train.data.sources import SourceSet
 
 _LINES_SHOWN = 10
@@ -36,6 +37,8 @@ def run_pack(source: SourceSet, destination: Path, options: PackOptions, *, dry_
 
     Raises:
         ConfigError: The destination holds another set already, or no video can be read.
+        ShardError: The disk is full.
+        VideoMAETrainError: The disk of the source is in trouble.
     """
     if dry_run:
         _print_plan(source, destination, options)
@@ -96,7 +99,7 @@ def _print_plan(source: SourceSet, destination: Path, options: PackOptions) -> N
     plan = plan_packing(source, options)
     numbers = plan.shard_numbers(options.part)
     videos = [video for number in numbers for video in plan.shards[number]]
-    missing = [video for video in videos if not video.path.exists()]
+    missing = [video for video in videos if source_status(video.path) is None]
     splits = Counter(f"{split}/{part}" for video in videos for split, part in video.splits.items())
     num_bytes = sum(plan.shard_bytes[number] for number in numbers)
     rows = {

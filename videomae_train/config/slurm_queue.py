@@ -76,9 +76,9 @@ def follow_jobs_in_queue() -> None:
 
     submit = SlurmExecutor._submit_command  # pyright: ignore[reportPrivateUsage]
 
-    def submit_or_say_why(executor: SlurmExecutor, command: str) -> Any:
+    def submit_or_say_why(self: SlurmExecutor, command: str) -> Any:
         try:
-            return submit(executor, command)
+            return submit(self, command)
         except FailedJobError as error:
             raise SubmissionRefused(" ".join(str(error).split())) from None
 

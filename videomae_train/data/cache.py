@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videomae_train.data.copying import FileFacts, exclusive, write_verified
+from videomae_train.data.local_files import read_range
 from videomae_train.data.locations import Location
 from videomae_train.data.remote import RemoteFiles
 
@@ -55,7 +56,7 @@ class ShardCache:
             return None  # not here (any more), or not readable: the caller reads from the server
         try:
             os.utime(descriptor)
-            return os.pread(descriptor, size, offset)
+            return read_range(descriptor, offset, size)
         except OSError:
             return None
         finally:

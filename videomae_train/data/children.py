@@ -22,8 +22,9 @@ from videomae_train.errors import VideoMAETrainError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Signals that come from outside (a batch system, a full memory) and say little about the item: it gets a second try.
-_FROM_OUTSIDE = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM})
+# Signals that come from outside (a batch system, a full memory) and say little about the item: it gets a second try
+# here, and in a loader no blame.
+SIGNALS_FROM_OUTSIDE = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM})
 _AHEAD = 4
 
 
@@ -108,7 +109,7 @@ class _Pool(Generic[Item, Result]):
         task, cause = ended.bury()
         successor = self._start()
         self._children[self._children.index(ended)] = successor
-        if signal.Signals[cause.signal_name] in _FROM_OUTSIDE and task.tries < 2:
+        if signal.Signals[cause.signal_name] in SIGNALS_FROM_OUTSIDE and task.tries < 2:
             successor.give(task)
         else:
             task.outcome.append(cause)

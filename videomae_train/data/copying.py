@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from videomae_train.data.layout import partial_file
 from videomae_train.data.locations import Location
 from videomae_train.data.remote import BLOCK_BYTES, RemoteFiles
 from videomae_train.errors import ShardError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,31 @@ def read_blocks(files: RemoteFiles, source: Location, num_bytes: int | None = No
             expected="a readable file",
             todo="Check the path and its permissions.",
         ) from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Generator[bool]:
+    """Hold a lock of a folder that exists, waiting for other processes of this machine; leaves no file in it.
+
+    Yields:
+        False on a network disk that knows no locks of folders: another process may be there too.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield _is_locked(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int, folder: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _log.warning("%s: another process is filling it; waiting for its end.", folder)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

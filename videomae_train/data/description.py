@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
 from videomae_train.data.copying import FileFacts, copy_verified, exclusive
-from videomae_train.data.layout import DESCRIPTION_FILE, FORMAT_VERSION, INDEX_FILE
+from videomae_train.data.layout import DESCRIPTION_FILE, FORMAT_VERSION, INDEX_FILE, remove_partial_files
 from videomae_train.data.locations import Location
 from videomae_train.data.reading import Shard
 from videomae_train.data.remote import RemoteFiles
@@ -122,6 +122,7 @@ def local_index(described: SetDescription, files: RemoteFiles, cache_dir: Path) 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder / f"{key}.lock"):
+            remove_partial_files(folder, [file.name])
             if not facts.are_those_of(file):
                 copy_verified(files, source, facts, file)
     except OSError as error:
@@ -145,13 +146,32 @@ def _check_index(file: Path, facts: FileFacts | None) -> None:
     )
 
 
-def check_local_shards(shards: Mapping[int, Shard]) -> None:
+def check_own_shards(described: SetDescription) -> None:
+    """Check that the shards in the set's own folder are there in full length; raises as `check_local_shards`."""
+    own = [shard for shard in described.shards.values() if _is_own(described, shard)]
+    check_local_shards(own, todo="Copy or pack the data set again.")
+
+
+def shards_elsewhere(described: SetDescription) -> frozenset[int]:
+    """List the shards outside of the set's folder: indexed in place, or left behind by staging."""
+    return frozenset(number for number, shard in described.shards.items() if not _is_own(described, shard))
+
+
+def _is_own(described: SetDescription, shard: Shard) -> bool:
+    return shard.place.address.startswith(f"{described.folder.address.rstrip('/')}/")
+
+
+def check_local_shards(shards: Iterable[Shard], *, todo: str) -> None:
     """Check that shards of this machine are there in full length; remote ones are checked as they are read.
+
+    Args:
+        shards: Some of a set.
+        todo: What a user should do about one that is not.
 
     Raises:
         ShardError: One is missing or of another length.
     """
-    for shard in shards.values():
+    for shard in shards:
         if shard.place.is_remote:
             continue
         path = shard.place.path
@@ -161,5 +181,5 @@ def check_local_shards(shards: Mapping[int, Shard]) -> None:
                 where=str(path),
                 came="no such file" if found is None else f"{found} bytes",
                 expected=f"{shard.facts.num_bytes} bytes",
-                todo="Copy or pack the data set again.",
+                todo=todo,
             )

@@ -18,7 +18,7 @@ from videomae_train.data.container import (
     typed_errors,
 )
 from videomae_train.data.encoding import Reencoding, encode_video
-from videomae_train.data.source_files import read_source_file
+from videomae_train.data.source_files import list_source_folder, read_source_file
 from videomae_train.data.sources.videos import IMAGE_EXTENSIONS, has_extension
 from videomae_train.errors import DecodeCause, DecodeError
 
@@ -37,10 +37,10 @@ def encode_frame_folder(folder: Path, fps: float, options: Reencoding, *, where:
 
     Raises:
         DecodeError: There is no image, one cannot be read, or their sizes differ.
+        VideoMAETrainError: The disk is in trouble.
     """
-    if not folder.is_dir():
-        raise DecodeError(where=where, cause=DecodeCause.MISSING, came="no such folder")
-    images = sorted((path for path in folder.iterdir() if has_extension(path, IMAGE_EXTENSIONS)), key=_order)
+    files = list_source_folder(folder, where)
+    images = sorted((path for path in files if has_extension(path, IMAGE_EXTENSIONS)), key=_order)
     if not images:
         raise DecodeError(where=where, cause=DecodeCause.ZERO_FRAMES, came="a folder without images")
     sizes: set[tuple[int, int]] = set()

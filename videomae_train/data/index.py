@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 from videomae_train.data.description import (
     SetDescription,
     check_local_shards,
+    check_own_shards,
     local_index,
     read_description,
+    shards_elsewhere,
 )
 from videomae_train.data.layout import DESCRIPTION_FILE, SPLIT_PREFIX, fingerprint_videos
 from videomae_train.data.locations import Location
@@ -45,11 +47,15 @@ class PackedDataset:
         self.splits = {name: tuple(parts) for name, parts in described.content["splits"].items()}
         self.index_file = index_file
         self._shards = described.shards
+        self._elsewhere = shards_elsewhere(described)
         self._reader = ShardReader(described.shards, storage)
 
     @classmethod
     def open(cls, folder: str | Path | Location, storage: StorageOptions | None = None) -> PackedDataset:
-        """Open a packed data set and check that its shards on this machine are there in full length.
+        """Open a packed data set and check that the shards in its folder are there in full length.
+
+        Shards elsewhere, such as those that staging left behind, need not be there before something of them is
+        selected or read.
 
         Args:
             folder: Folder, or URL such as "https://host/set" or "s3://bucket/set".
@@ -62,7 +68,7 @@ class PackedDataset:
         storage = storage or StorageOptions()
         files = RemoteFiles(storage.remote)
         described = read_description(Location.of(folder), files)
-        check_local_shards(described.shards)
+        check_own_shards(described)
         dataset = cls(described, local_index(described, files, storage.cache_dir), storage)
         dataset._check_rows(described)
         return dataset
@@ -80,7 +86,7 @@ class PackedDataset:
 
     def __getstate__(self) -> dict[str, object]:
         # The mapped table is opened again by each process instead of being copied to it.
-        kept = ("folder", "classes", "splits", "index_file", "_shards", "_reader")
+        kept = ("folder", "classes", "splits", "index_file", "_shards", "_elsewhere", "_reader")
         return {name: value for name, value in self.__dict__.items() if name in kept}
 
     @cached_property
@@ -158,7 +164,7 @@ class PackedDataset:
         self._reader.expect(int(self.shard_numbers[sample_id]))
 
     def select(self, name: str = WHOLE_SET, *, per_class: int | None = None, seed: int = 0) -> Selection:
-        """Choose the videos of a run.
+        """Choose the videos of a run, and check that the shards which hold them are there in full length.
 
         Args:
             name: "all", or split and part such as "split1/train".
@@ -168,13 +174,20 @@ class PackedDataset:
 
         Raises:
             ConfigError: There is no such part, it is empty, or a class has too few videos.
+            ShardError: One of the shards is missing or of another length.
         """
         rows = self._rows(name)
         if per_class is not None:
             rows = self._few_per_class(rows, name, per_class, seed)
         if len(rows) == 0:
             raise self._selection_error(name, "no video", "at least one video")
+        self._check_elsewhere(rows)
         return Selection(self, name, rows, fingerprint_videos(self._keys_and_checksums(rows)))
+
+    def _check_elsewhere(self, rows: np.ndarray) -> None:
+        needed = self._elsewhere.intersection(np.unique(self.shard_numbers[rows]).tolist())
+        todo = f"{self.folder} reads it there: mount that disk, or stage or index this selection again."
+        check_local_shards((self._shards[number] for number in sorted(needed)), todo=todo)
 
     def _rows(self, name: str) -> np.ndarray:
         if name == WHOLE_SET:

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from videomae_train.data.index_plan import IndexOptions, IndexPlan
+from videomae_train.data.class_labels import are_numbers, class_names, class_numbers, distinct_labels
+from videomae_train.data.index_plan import IndexPlan
 from videomae_train.data.indexed_shard import IndexedShard, IndexedVideo
 from videomae_train.data.layout import IndexRow, fingerprint_videos
 from videomae_train.data.pack_summary import PackFault, PackSummary
 from videomae_train.data.set_files import nothing_readable, write_set
 from videomae_train.data.shard_reading import member_name
 from videomae_train.data.shards import ShardFacts
-from videomae_train.data.sources.videos import class_names
 from videomae_train.data.tar_samples import SampleCause
 from videomae_train.errors import ConfigError
 
@@ -33,7 +33,7 @@ def complete_index(plan: IndexPlan, shards: Shards) -> None:
     found = _select(plan, shards, is_all=True)
     if not found.videos:
         raise nothing_readable(plan.folder.path, found.faults)
-    classes = _classes([video.label for _, video in found.videos], plan.options)
+    classes = _classes([video.label for _, video in found.videos], plan)
     numbers = _numbers(classes)
     rows = [_row(plan, number, video, numbers[video.label]) for number, video in found.videos]
     write_set(
@@ -65,7 +65,7 @@ def summarise_index(plan: IndexPlan, shards: Shards, notes: Sequence[str], elaps
         num_bytes=sum(video.size for video in videos),
         num_frames=sum(video.num_frames for video in videos),
         duration_sec=sum(video.duration_sec for video in videos),
-        classes=_classes(labels, plan.options) if part is None else class_names(labels),
+        classes=_classes(labels, plan) if part is None else tuple(distinct_labels(labels)),
         splits=dict(sorted(counts.items())),
         shards=tuple(_facts(plan, shards, found).values()),
         fingerprint=fingerprint_videos(
@@ -120,13 +120,16 @@ def _facts(plan: IndexPlan, shards: Shards, found: _Found) -> dict[int, ShardFac
     }
 
 
-def _classes(labels: Sequence[str], options: IndexOptions) -> tuple[str, ...]:
+def _classes(labels: Sequence[str], plan: IndexPlan) -> tuple[str, ...]:
     """Name the classes; labels that are numbers may have been given names."""
-    found = class_names(labels)
+    options = plan.options
     if not options.classes:
-        return found
-    are_numbers = all(name.isdecimal() for name in found)
-    unknown = found[len(options.classes) :] if are_numbers else sorted(set(found) - set(options.classes))
+        return class_names(labels, str(plan.shards.base))
+    found = distinct_labels(labels)
+    if are_numbers(found):
+        unknown = [label for label in found if int(label) >= len(options.classes)]
+    else:
+        unknown = sorted(set(found) - set(options.classes))
     if unknown:
         raise ConfigError(
             where="--classes",
@@ -139,9 +142,7 @@ def _classes(labels: Sequence[str], options: IndexOptions) -> tuple[str, ...]:
 
 def _numbers(classes: tuple[str, ...]) -> dict[str, int]:
     """Give the number of each label: of a class's name, or the number itself; -1 for none."""
-    return {"": -1, **{str(number): number for number in range(len(classes))}} | {
-        name: number for number, name in enumerate(classes)
-    }
+    return {**{str(number): number for number in range(len(classes))}, **class_numbers(classes)}
 
 
 def _row(plan: IndexPlan, number: int, video: IndexedVideo, label: int) -> IndexRow:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videomae_train.data.children import Ended, children_at_work
+from videomae_train.data.disk_trouble import full_disk_named
 from videomae_train.data.index_plan import IndexOptions, IndexPlan, plan_indexing
 from videomae_train.data.index_result import complete_index, summarise_index
 from videomae_train.data.indexed_shard import IndexedShard, IndexedVideo
@@ -76,26 +77,27 @@ def index_shards(
     Raises:
         ConfigError: There are no shards, there is another index already, keys are not unique, or no video can be
             decoded.
-        ShardError: A shard cannot be read, or a server cannot be asked.
+        ShardError: A shard cannot be read, a server cannot be asked, or the disk of the destination is full.
     """
     started = time.monotonic()
     check_part(options.part, overwrite=options.overwrite)
     files = RemoteFiles(options.remote)
     plan = plan_indexing(find_shards(source, files), destination, options)
     unfinished = UnfinishedSet(plan.folder.path, plan.identity, own_shards="")
-    unfinished.begin(overwrite=options.overwrite)
-    work = _Indexing(plan, files, unfinished, on_progress)
-    try:
-        shards = work.run()
+    with full_disk_named(plan.folder.path):
+        unfinished.begin(overwrite=options.overwrite)
+        work = _Indexing(plan, files, unfinished, on_progress)
+        try:
+            shards = work.run()
+            if options.part is None:
+                unfinished.remove_leftovers()
+                complete_index(plan, shards)
+        except ConfigError:
+            # The shards are not what the options say. What is known of them holds for other options too.
+            unfinished.withdraw()
+            raise
         if options.part is None:
-            unfinished.remove_leftovers()
-            complete_index(plan, shards)
-    except ConfigError:
-        # The shards are not what the options say. What is known of them holds for other options too.
-        unfinished.withdraw()
-        raise
-    if options.part is None:
-        unfinished.end()
+            unfinished.end()
     return summarise_index(plan, shards, work.notes, time.monotonic() - started)
 
 

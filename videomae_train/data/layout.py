@@ -85,6 +85,18 @@ def partial_file(file: Path) -> Path:
     return file.with_name(f"{file.name}.{uuid4().hex[:12]}.partial")
 
 
+def remove_partial_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left of files that were not whole; nobody may be writing them now.
+
+    Args:
+        folder: Where they are.
+        names: Of the whole files, or patterns of them.
+    """
+    for name in names:
+        for file in folder.glob(f"{name}.*.partial"):
+            file.unlink(missing_ok=True)
+
+
 def index_schema(splits: tuple[str, ...]) -> pa.Schema:
     """List the columns of an index with these splits; a split's cells name parts, null where it has none."""
     return pa.schema([*_FIXED_COLUMNS, *((SPLIT_PREFIX + split, pa.string()) for split in splits)])

@@ -6,6 +6,7 @@ processes or parts; therefore the same source gives the same bytes.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
@@ -16,7 +17,9 @@ import av
 from videomae_train.data.encoding import Reencoding
 from videomae_train.data.layout import FORMAT_VERSION
 from videomae_train.data.parts import Part, shards_of_part
+from videomae_train.data.source_files import list_source_folder, source_status
 from videomae_train.data.sources import SourceSet, SourceVideo
+from videomae_train.errors import DecodeError
 from videomae_train.randomness import keyed_permutation
 
 
@@ -71,7 +74,11 @@ def options_for(source: SourceSet, options: PackOptions) -> PackOptions:
 
 
 def plan_packing(source: SourceSet, options: PackOptions) -> PackPlan:
-    """Permute the videos and cut the sequence into shards, by number and by size of the source files."""
+    """Permute the videos and cut the sequence into shards, by number and by size of the source files.
+
+    Raises:
+        VideoMAETrainError: The disk is in trouble: a size that is wrong would make another plan.
+    """
     sizes = [_source_bytes(video.path) for video in source.videos]
     shards: list[list[SourceVideo]] = []
     shard_bytes: list[int] = []
@@ -87,9 +94,18 @@ def plan_packing(source: SourceSet, options: PackOptions) -> PackPlan:
 
 def _source_bytes(path: Path) -> int:
     """Measure a file, or a folder of frames; 0 if there is none."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.iterdir())
-    return path.stat().st_size if path.is_file() else 0
+    status = source_status(path)
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        return _folder_bytes(path)
+    return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else 0
+
+
+def _folder_bytes(folder: Path) -> int:
+    try:
+        files = list_source_folder(folder, str(folder))
+    except DecodeError:
+        return 0  # it may not be listed, and becomes a fault
+    return sum(status.st_size for status in map(source_status, files) if status is not None)
 
 
 def _identity(source: SourceSet, sizes: Sequence[int], options: PackOptions) -> dict[str, object]:

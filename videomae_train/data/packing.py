@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from videomae_train.data.disk_trouble import full_disk_named
 from videomae_train.data.finished_shard import FinishedShard
 from videomae_train.data.keys import sample_keys
 from videomae_train.data.layout import SHARDS, IndexRow, shard_name
@@ -54,18 +55,21 @@ def pack(
 
     Raises:
         ConfigError: Another data set is there already, or no video can be decoded.
+        ShardError: The disk of the destination is full.
+        VideoMAETrainError: A disk of the source is in trouble.
     """
     started = time.monotonic()
     check_part(options.part, overwrite=options.overwrite)
     options = options_for(source, options)
     plan = plan_packing(source, options)
     unfinished = UnfinishedSet(destination, plan.identity, own_shards=SHARDS)
-    unfinished.begin(overwrite=options.overwrite)
-    shards = _pack_shards(source, destination, plan, options, unfinished, on_progress)
-    if options.part is None:
-        unfinished.remove_leftovers()
-        complete_set(source, destination, options, shards)
-        unfinished.end()
+    with full_disk_named(destination):
+        unfinished.begin(overwrite=options.overwrite)
+        shards = _pack_shards(source, destination, plan, options, unfinished, on_progress)
+        if options.part is None:
+            unfinished.remove_leftovers()
+            complete_set(source, destination, options, shards)
+            unfinished.end()
     return summarise(source, destination, options.part, shards, time.monotonic() - started)
 
 

@@ -62,6 +62,9 @@ def probe_source(video: SourceVideo, reencoding: Reencoding | None = None) -> Pr
     Args:
         video: The video.
         reencoding: Encode it anew; None keeps its bytes. Folders of frames are encoded in any case.
+
+    Raises:
+        VideoMAETrainError: The disk is in trouble, which is no fault of the video.
     """
     where = video.name
     try:

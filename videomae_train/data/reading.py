@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +13,10 @@ from queue import SimpleQueue
 from videomae_train.data.cache import ShardCache
 from videomae_train.data.copying import FileFacts
 from videomae_train.data.layout import content_checksum
+from videomae_train.data.local_files import LocalFiles
 from videomae_train.data.locations import Location
 from videomae_train.data.remote import RemoteFiles, RemoteOptions
 from videomae_train.errors import ConfigError, ShardError
-
-_MAX_OPEN_FILES = 64
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +29,7 @@ class StorageOptions:
         cache_dir: Folder on a local disk for indexes and shards of remote sets; all processes of a machine share it.
         cache_gib: Keep whole shards, at most so many GiB; 0 reads each video from the server, each time. To fetch
             every shard once per epoch it should hold two shuffle windows.
-        remote: Attempts and time limits.
+        remote: Attempts and time limits; the attempts are those at disks of this machine too.
     """
 
     cache_dir: Path = Path("~/.cache/videomae-train")
@@ -88,7 +86,7 @@ class ShardReader:
 
     def __init__(self, shards: Mapping[int, Shard], options: StorageOptions) -> None:
         self._shards = shards
-        self._local = _LocalFiles()
+        self._local = LocalFiles(options.remote)
         self._files = RemoteFiles(options.remote)
         cache_dir = options.cache_dir.expanduser()
         self._cache = ShardCache(cache_dir, int(options.cache_gib * 2**30), self._files)
@@ -142,58 +140,13 @@ class ShardReader:
 
 def _checked(content: bytes, wanted: ByteRange, shard: Shard) -> bytes:
     if content_checksum(content) != wanted.checksum:
-        where = f"{shard.place}, {wanted.key}"
-        raise _error(where, "bytes of another checksum", "the bytes that were packed")
+        raise ShardError(
+            where=f"{shard.place}, {wanted.key}",
+            came="bytes of another checksum",
+            expected="the bytes that were packed",
+            todo="The shard was changed or damaged, or the index is another one's: copy or pack the set again.",
+        )
     return content
-
-
-def _error(where: str, came: str, expected: str) -> ShardError:
-    return ShardError(
-        where=where,
-        came=came,
-        expected=expected,
-        todo="The shard was changed or damaged, or the index is another one's: copy or pack the set again.",
-    )
-
-
-class _LocalFiles:
-    """Reads parts of files of this machine, keeping a few of them open.
-
-    A copy in another process starts without open files. `os.pread` has no position, so that forked processes
-    can share one.
-    """
-
-    def __init__(self) -> None:
-        self._files: OrderedDict[Path, int] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_files": OrderedDict()}
-
-    def read(self, file: Path, offset: int, size: int) -> bytes:
-        try:
-            content = os.pread(self._open(file), size, offset)
-        except OSError as error:
-            raise _error(str(file), str(error.strerror), "a readable shard") from error
-        if len(content) != size:
-            came = f"{len(content)} of {size} bytes at {offset}"
-            raise _error(str(file), came, "a shard as long as the index says")
-        return content
-
-    def _open(self, file: Path) -> int:
-        if file in self._files:
-            self._files.move_to_end(file)
-            return self._files[file]
-        if len(self._files) >= _MAX_OPEN_FILES:
-            os.close(self._files.popitem(last=False)[1])
-        self._files[file] = os.open(file, os.O_RDONLY)
-        return self._files[file]
-
-    def close(self) -> None:
-        while self._files:
-            os.close(self._files.popitem()[1])
-
-    def __del__(self) -> None:
-        self.close()
 
 
 class _Readahead:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 import fsspec
@@ -34,7 +35,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RemoteOptions:
-    """How patient a machine is with its servers; changes nothing in what is read.
+    """How patient a machine is with its servers, and with disks that hang on one; changes nothing in what is read.
 
     Attributes:
         retries: Further attempts after a failed one.
@@ -55,6 +56,10 @@ class RemoteOptions:
                 expected="retries >= 0, first_delay_sec >= 0, timeout_sec > 0",
                 todo="Correct them.",
             )
+
+    def pauses_sec(self) -> Iterator[float]:
+        """Give the pause before each further attempt."""
+        return (self.first_delay_sec * 2.0**number for number in range(self.retries))
 
 
 class RemoteFiles:
@@ -146,8 +151,7 @@ class RemoteFiles:
         return self._repeat(file, attempt)
 
     def _repeat(self, file: Location, attempt: Callable[[Any], Result]) -> Result:
-        delay = self.options.first_delay_sec
-        for number in range(1, self.options.retries + 2):
+        for number, pause_sec in enumerate(chain(self.options.pauses_sec(), [0.0]), start=1):
             try:
                 return attempt(self._system(file))
             except ConfigError:
@@ -155,8 +159,7 @@ class RemoteFiles:
             except Exception as error:  # whatever the library behind a file system raises
                 if _is_final(error) or number > self.options.retries:
                     raise _gave_up(file, _said(error), number) from error
-            time.sleep(delay)
-            delay *= 2
+            time.sleep(pause_sec)
         raise AssertionError("the last attempt returns or raises")
 
     def _system(self, file: Location) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from webdataset.shardlists import expand_urls
 
+from videomae_train.data.file_walk import files_below
 from videomae_train.data.locations import Location
 from videomae_train.data.remote import RemoteFiles
 from videomae_train.data.sources.lists import PARTS, SPLIT
@@ -43,7 +44,7 @@ def find_shards(source: str, files: RemoteFiles) -> ShardList:
         files: Lists remote folders.
 
     Raises:
-        ConfigError: There are none, or one is listed twice.
+        ConfigError: There are none, one is listed twice, or a folder may not be listed.
         ShardError: A server cannot be asked.
     """
     if source.endswith(".txt"):
@@ -56,7 +57,11 @@ def find_shards(source: str, files: RemoteFiles) -> ShardList:
     else:
         if not folder.path.is_dir():
             raise _no_shards(source, "a file" if folder.path.exists() else "no such folder")
-        names = sorted(path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*" + _TAR))
+        names = sorted(
+            file.path.relative_to(folder.path).as_posix()
+            for file in files_below(folder.path)
+            if file.path.name.endswith(_TAR)
+        )
     if not names:
         raise _no_shards(source, "no .tar file in it")
     return ShardList(folder, tuple(names))

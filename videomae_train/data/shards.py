@@ -57,16 +57,16 @@ def write_shard(file: Path, samples: Iterable[ShardSample]) -> ShardFacts | None
 
     Returns:
         None if there was no sample; then there is no file either.
+
+    Raises:
+        OSError: The disk is full, or cannot be written; what `samples` raises is raised too. No file is left.
     """
     partial = partial_file(file)
-    count = 0
-    with partial.open("wb") as stream:
-        with TarWriter(stream, encoder=False, mtime=0) as writer:
-            for sample in samples:
-                writer.write(_members(sample))
-                count += 1
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        count = _write(partial, samples)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # on a full disk it would be in the way of everybody else
+        raise
     if count == 0:
         partial.unlink()
         return None
@@ -75,6 +75,19 @@ def write_shard(file: Path, samples: Iterable[ShardSample]) -> ShardFacts | None
     facts = ShardFacts(file.name, count, partial.stat().st_size, sha256)
     partial.replace(file)
     return facts
+
+
+def _write(partial: Path, samples: Iterable[ShardSample]) -> int:
+    """Write the file, and say of how many samples."""
+    count = 0
+    with partial.open("wb") as stream:
+        with TarWriter(stream, encoder=False, mtime=0) as writer:
+            for sample in samples:
+                writer.write(_members(sample))
+                count += 1
+        stream.flush()
+        os.fsync(stream.fileno())
+    return count
 
 
 def _members(sample: ShardSample) -> dict[str, object]:

@@ -12,14 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from videomae_train.data.copying import FileFacts, copy_verified
+from videomae_train.data.copying import FileFacts, alone_in, copy_verified
 from videomae_train.data.description import SetDescription, local_index, read_description
+from videomae_train.data.disk_trouble import no_room
 from videomae_train.data.index import WHOLE_SET, PackedDataset
-from videomae_train.data.layout import DESCRIPTION_FILE, INDEX_FILE, shard_name, write_json
+from videomae_train.data.layout import (
+    DESCRIPTION_FILE,
+    INDEX_FILE,
+    SHARDS,
+    remove_partial_files,
+    shard_name,
+    write_json,
+)
 from videomae_train.data.locations import Location
 from videomae_train.data.reading import Shard, StorageOptions
 from videomae_train.data.remote import RemoteFiles
-from videomae_train.errors import ConfigError, ShardError
+from videomae_train.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def stage(
     """Copy a set, or the shards that some selections need.
 
     Every file is checked against the set's checksums and renamed when it is whole. Called again, it keeps what is whole
-    and copies the rest; further selections come to those that are there.
+    and copies the rest; further selections come to those that are there. Of several processes that stage to one folder
+    one works at a time; it removes what killed ones left of files.
 
     Args:
         source: Folder or URL of the set.
@@ -98,20 +107,25 @@ def stage(
     storage = storage or StorageOptions()
     files = RemoteFiles(storage.remote)
     described = read_description(Location.of(source), files)
-    before = _staged_before(described, destination)
+    _staged_before(described, destination)  # refuses a folder that is not free, before anything is made there
     dataset = PackedDataset.open(source, storage)
     wanted = {number for name in selections for number in set(dataset.select(name).shard_numbers.tolist())}
-    numbers = sorted(wanted | before)
-    shards = [(described.shards[number], destination / shard_name(number)) for number in numbers]
-    account = _Account(sum(shard.facts.num_bytes for shard, _ in shards), on_progress)
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(threads) as pool:
-            kept = list(pool.map(lambda item: _stage_shard(files, item[0], item[1], account), shards))
-        _copy_index(described, destination, files, storage)
-        write_json(destination / DESCRIPTION_FILE, _description(described, set(numbers)))
+        with alone_in(destination) as is_alone:
+            if is_alone:
+                remove_partial_files(destination, (SHARDS, INDEX_FILE, DESCRIPTION_FILE))
+            # Asked for again: another process may have staged more while this one waited.
+            numbers = sorted(wanted | _staged_before(described, destination))
+            shards = [(described.shards[number], destination / shard_name(number)) for number in numbers]
+            account = _Account(sum(shard.facts.num_bytes for shard, _ in shards), on_progress)
+            with ThreadPoolExecutor(threads) as pool:
+                kept = list(pool.map(lambda item: _stage_shard(files, item[0], item[1], account), shards))
+            _copy_index(described, destination, files, storage)
+            write_json(destination / DESCRIPTION_FILE, _description(described, set(numbers)))
     except OSError as error:
-        raise _no_room(error, destination) from error
+        todo = "Make room and repeat the command, which goes on; or stage less with --selection."
+        raise no_room(destination, error, todo) from error
     return StageSummary(
         destination.resolve(), len(shards), len(described.shards) - len(shards), sum(kept), account.num_total
     )
@@ -171,13 +185,4 @@ def _not_free(destination: Path, came: str) -> ConfigError:
         came=came,
         expected="an empty or new folder, or an earlier copy of the same set",
         todo="Choose another folder.",
-    )
-
-
-def _no_room(error: OSError, destination: Path) -> ShardError:
-    return ShardError(
-        where=str(destination),
-        came=str(error.strerror),
-        expected="a disk with room for the shards",
-        todo="Make room and repeat the command, which goes on; or stage less with --selection.",
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from videomae_train.data.class_labels import plain_label
 from videomae_train.data.sources.videos import VIDEO_EXTENSIONS
 from videomae_train.data.tar_stream import TarMember
 from videomae_train.errors import DecodeCause
@@ -115,9 +116,7 @@ def _label(members: dict[str, TarMember], label_key: str | None) -> str:
     except (ValueError, KeyError, TypeError):
         return ""
     label = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if label.isascii() and label.isdecimal():
-        return str(int(label))  # "007" and 7 are one class
-    return "" if label == "-1" or not _is_text(label) else label
+    return "" if label == "-1" or not _is_text(label) else plain_label(label)
 
 
 def _is_text(text: str) -> bool:

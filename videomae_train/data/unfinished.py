@@ -20,6 +20,7 @@ from videomae_train.data.layout import (
     DESCRIPTION_FILE,
     FAULTS_FILE,
     INDEX_FILE,
+    remove_partial_files,
     shard_name,
     write_json,
 )
@@ -98,9 +99,7 @@ class UnfinishedSet:
     def remove_leftovers(self, shard: int | None = None) -> None:
         """Remove what interrupted work left of one shard, or of any file of the set."""
         names = (*_SET_FILES, *self._own_shards) if shard is None else (shard_name(shard),)
-        for name in names:
-            for file in self._destination.glob(f"{name}.*.partial"):
-                file.unlink(missing_ok=True)
+        remove_partial_files(self._destination, names)
 
     def withdraw(self) -> None:
         """Give the plan up, as one that leads to no set; receipts stay for another plan that they fit."""

@@ -6,15 +6,29 @@ import signal
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 
+from videomae_train.data.children import SIGNALS_FROM_OUTSIDE
 from videomae_train.data.passed_by import PassedBy
 from videomae_train.data.stand_ins import make_fault
 from videomae_train.data.video_table import VideoNames
 from videomae_train.data.watch import Decoding, DecodingBoard
 from videomae_train.errors import DecodeCause, DecodeError, TrainingError, VideoMAETrainError
 
+_ENDS_FROM_OUTSIDE = frozenset(number.name for number in SIGNALS_FROM_OUTSIDE)
+_LIKELY = {signal.SIGKILL.name: ", most likely because memory was full"}
+_TODO = {
+    signal.SIGKILL.name: "Lower loader.num_workers or loader.prefetch_batches, or give the job more memory.",
+    **dict.fromkeys(
+        (signal.SIGHUP.name, signal.SIGINT.name, signal.SIGTERM.name),
+        "Find out who sends this signal: the batch system, or somebody who ends processes.",
+    ),
+}
+_TODO_OF_OTHERS = "Lower loader.num_workers or loader.prefetch_batches if memory ran out."
+
 
 class WorkerDeaths:
     """Explains the deaths of the workers that write on a board, and lists the videos that they died of.
+
+    A signal from outside, such as that of a full memory, may meet any worker at any video: nothing is listed then.
 
     Args:
         board: What the workers are decoding.
@@ -26,17 +40,19 @@ class WorkerDeaths:
         self._board, self._videos, self._passed_by = board, videos, passed_by
 
     def explain(self, dead: Sequence[BaseProcess]) -> VideoMAETrainError:
-        """Put the videos that the dead were decoding on the list, and make the error of the first of them.
+        """Put the videos that the dead died of on the list, and make the error of the first of the dead.
 
         Args:
             dead: Workers that have ended without being asked to, at least one.
         """
         errors: list[VideoMAETrainError] = []
         for worker in dead:
-            decoding = self._board.of(worker.pid or 0)
-            if decoding is not None:
-                errors.append(self._list(decoding, _end_of(worker)))
-        return errors[0] if errors else _without_a_video(_end_of(dead[0]))
+            decoding, end = self._board.of(worker.pid or 0), _end_of(worker)
+            if decoding is not None and end not in _ENDS_FROM_OUTSIDE:
+                errors.append(self._list(decoding, end))
+            elif decoding is not None:
+                errors.append(self._not_the_video(f"it was decoding {self._videos.where(decoding[1])}", end))
+        return errors[0] if errors else self._not_the_video("it was not decoding", _end_of(dead[0]))
 
     def _list(self, decoding: Decoding, end: str) -> DecodeError:
         position, sample_id = decoding
@@ -54,16 +70,16 @@ class WorkerDeaths:
             self._passed_by.add(make_fault(self._videos, sample_id, position, error))
         return error
 
+    def _not_the_video(self, doing: str, end: str) -> TrainingError:
+        return TrainingError(
+            where="loader",
+            came=f"a worker that ended by {end} while {doing}" + _LIKELY.get(end, ""),
+            expected="workers that live as long as the run",
+            todo=_TODO.get(end, _TODO_OF_OTHERS)
+            + (" Then resume=auto goes on, with all videos." if self._passed_by else ""),
+        )
+
 
 def _end_of(worker: BaseProcess) -> str:
     code = worker.exitcode or 0
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _without_a_video(end: str) -> TrainingError:
-    return TrainingError(
-        where="loader",
-        came=f"a worker that ended by {end} while it was not decoding",
-        expected="workers that live as long as the run",
-        todo="Lower loader.num_workers or loader.prefetch_batches if memory ran out; add resume=auto to go on.",
-    )

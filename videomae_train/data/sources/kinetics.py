@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+from videomae_train.data.class_labels import class_names, class_numbers, plain_label
 from videomae_train.data.sources.lists import PARTS, SPLIT
 from videomae_train.data.sources.official import note_unlisted
 from videomae_train.data.sources.videos import (
     SourceSet,
     SourceVideo,
-    class_names,
     find_videos,
     sorted_by_name,
     unique_files,
@@ -42,12 +42,13 @@ def read_kinetics(folder: Path, lists: list[Path]) -> SourceSet:
     files = unique_files(paths, [path.stem for path in paths])
     rows = {_clip_name(file, row): (file, row) for file in lists for row in _read_rows(file)}
     names = {clip: clip if clip in files else row["youtube_id"] for clip, (_, row) in rows.items()}
-    classes = class_names(row.get("label", "") for _, row in rows.values())
+    classes = class_names((row.get("label", "") for _, row in rows.values()), lists[0].parent)
+    numbers = class_numbers(classes)
     videos = (
         SourceVideo(
             path=files.get(names[clip], folder / f"{clip}.mp4"),
             name=files[names[clip]].relative_to(folder).as_posix() if names[clip] in files else f"{clip}.mp4",
-            label=classes.index(row["label"]) if row.get("label") else -1,
+            label=numbers[plain_label(row.get("label", ""))],
             splits={SPLIT: _part(file, row)},
         )
         for clip, (file, row) in rows.items()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from videomae_train.data.sources.videos import SourceSet, SourceVideo, class_names, no_videos, sorted_by_name
+from videomae_train.data.class_labels import class_names, class_numbers, plain_label
+from videomae_train.data.sources.videos import SourceSet, SourceVideo, no_videos, sorted_by_name
 from videomae_train.errors import ConfigError
 
 LIST_EXTENSIONS = (".csv", ".tsv", ".txt", ".list")
@@ -20,16 +22,15 @@ def read_list(file: Path) -> SourceSet:
 
     Values are separated by tabs, commas or spaces, whichever the first line has. A space-separated list may do
     without a header: `path label` or `path` in each line. Paths are relative to the list's folder. Labels are
-    class names, or class numbers if all of them are; an empty one means unlabelled. A further column is a split:
-    its cells name parts such as train and test, an empty one means that the split does not use the video.
+    class names, or class numbers if all of them are (7 and 007 are one); an empty one means unlabelled. A further
+    column is a split: its cells name parts such as train and test, an empty one means that the split does not use
+    the video.
 
     Raises:
-        ConfigError: A column or a value is missing, or a path is listed twice.
+        ConfigError: A column or a value is missing, a path is listed twice, or numbers make far too many classes.
     """
     rows = read_rows(file)
-    classes = class_names(row["label"] for row in rows)
-    videos = (_video(file.parent, row, classes) for row in rows)
-    return SourceSet("list", sorted_by_name(videos), classes)
+    return _labelled("list", file.parent, rows, file)
 
 
 def part_lists(folder: Path) -> dict[Path, str]:
@@ -57,15 +58,21 @@ def read_part_lists(folder: Path, lists: dict[Path, str]) -> SourceSet:
             expected="parts that do not overlap",
             todo="Take the video off one of the lists.",
         )
-    classes = class_names(row["label"] for row in rows)
-    return SourceSet("lists", sorted_by_name(_video(folder, row, classes) for row in rows), classes)
+    return _labelled("lists", folder, rows, next(iter(lists)).parent)
 
 
-def _video(folder: Path, row: dict[str, str], classes: tuple[str, ...]) -> SourceVideo:
+def _labelled(layout: str, folder: Path, rows: list[dict[str, str]], listed_in: Path) -> SourceSet:
+    """Make the set of rows whose paths are relative to a folder."""
+    classes = class_names((row["label"] for row in rows), listed_in)
+    numbers = class_numbers(classes)
+    return SourceSet(layout, sorted_by_name(_video(folder, row, numbers) for row in rows), classes)
+
+
+def _video(folder: Path, row: dict[str, str], numbers: Mapping[str, int]) -> SourceVideo:
     return SourceVideo(
         path=folder / row["path"],
         name=row["path"],
-        label=classes.index(row["label"]) if row["label"] else -1,
+        label=numbers[plain_label(row["label"])],
         splits={name: part for name, part in row.items() if name not in ("path", "label") and part},
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from videomae_train.data.file_walk import FoundFile, files_below
 from videomae_train.errors import ConfigError
 
 _PLAIN_EXTENSIONS = ("3gp", "asf", "avi", "flv", "gif", "m4v", "mkv", "mov", "mp4", "ogv", "webm", "wmv")
@@ -53,9 +54,15 @@ class SourceSet:
 def list_files(folder: Path) -> list[Path]:
     """List the files below a folder in the order of their names, without hidden ones.
 
+    A link that leads nowhere is listed too: as a video it becomes a fault of packing.
+
     Raises:
-        ConfigError: There is no such folder.
+        ConfigError: There is no such folder, or one in it may not be listed.
     """
+    return [file.path for file in _found(folder)]
+
+
+def _found(folder: Path) -> list[FoundFile]:
     if not folder.is_dir():
         raise ConfigError(
             where=str(folder),
@@ -63,7 +70,7 @@ def list_files(folder: Path) -> list[Path]:
             expected="a folder with videos, or a list of them",
             todo="Check the path.",
         )
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    return [file for file in files_below(folder) if not file.path.name.startswith(".")]
 
 
 def has_extension(path: Path, extensions: frozenset[str]) -> bool:
@@ -75,14 +82,20 @@ def find_videos(folder: Path) -> tuple[list[Path], list[str]]:
     """Find all files named as videos, and note how many others there are.
 
     Raises:
-        ConfigError: There is no such folder, or no video in it.
+        ConfigError: There is no such folder, one in it may not be listed, or there is no video in it.
     """
-    files = list_files(folder)
-    videos = [path for path in files if has_extension(path, VIDEO_EXTENSIONS)]
+    files = _found(folder)
+    videos = [file.path for file in files if has_extension(file.path, VIDEO_EXTENSIONS)]
     if not videos:
         raise no_videos(str(folder), f"{len(files)} files, none of them named as a video")
-    others = len(files) - len(videos)
-    return videos, [f"{others} files without a video extension were left out"] if others else []
+    others = [file for file in files if not has_extension(file.path, VIDEO_EXTENSIONS)]
+    # Without its target nobody can say whether a link was a note or a whole class.
+    lost = [file.path for file in others if file.leads_nowhere]
+    notes = [f"{len(others) - len(lost)} files without a video extension were left out"]
+    return videos, [
+        *(notes if len(others) > len(lost) else []),
+        *([f"{len(lost)} links that lead nowhere were left out, such as {lost[0]}"] if lost else []),
+    ]
 
 
 def unique_files(paths: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
@@ -102,14 +115,6 @@ def unique_files(paths: Sequence[Path], names: Sequence[str]) -> dict[str, Path]
             todo="Take one of the two away.",
         )
     return files
-
-
-def class_names(labels: Iterable[str]) -> tuple[str, ...]:
-    """Order class names; numbers keep their value, so that gaps become classes without videos."""
-    distinct = {label for label in labels if label}
-    if distinct and all(label.isascii() and label.isdecimal() for label in distinct):
-        return tuple(str(number) for number in range(max(map(int, distinct)) + 1))
-    return tuple(sorted(distinct))
 
 
 def no_videos(where: str, came: str) -> ConfigError:
