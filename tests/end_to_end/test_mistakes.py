@@ -187,7 +187,7 @@ def test_finetune__an_odd_number_of_clips_to_mix(
     weights: Path, finetune: Callable[..., int], message
 ) -> None:
     assert finetune(f"weights={weights}", "trainer.micro_batch=1", "data.views=1") == 2
-    assert "data.views=2, or set mix.mixup_alpha=0" in message()
+    assert "Give an even trainer.micro_batch, or set mix.mixup_alpha=0" in message()
 
 
 def test_finetune__a_packed_set_for_weights(

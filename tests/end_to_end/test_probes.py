@@ -213,7 +213,7 @@ def test_mistakes__are_named(
     for overrides, message in (
         (["probe=knn", "data.val_selection=split/train"], "share 12 videos"),
         (["probe=knn", "optim.steps=3"], "It belongs to another choice of a group"),
-        (["probe=other"], "Available options"),
+        (["probe=other"], "expected attentive, knn, linear"),
         (
             ["trainer.micro_batch=4", "optim.global_batch=8", "trainer.accelerator=cpu"],
             "4 clips; expected at least 8",

@@ -37,12 +37,6 @@ def run_sweep(arguments: Sequence[str]) -> None:
     """
     _refuse_ranks()
     sweep = read_sweep(arguments)
-    if len(sweep.points) == 1 and not sweep.points[0].settings and not sweep.options.then:
-        raise ConfigError(
-            where="-m", came="one value for each key, and no further stage",
-            expected="several values for a key, such as masking.ratio=0.75,0.9",
-            todo="Give them, choose a grid with sweep=..., or leave out -m for a single run.",
-        )  # fmt: skip
     is_new = not sweep.folder.exists()
     try:
         with FolderLock(sweep.folder):  # another sweep there would write over what this one knows of its runs

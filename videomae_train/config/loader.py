@@ -85,10 +85,6 @@ def _composition_error(verb: str, overrides: Sequence[str], error: Exception) ->
             expected="a key of the configuration",
             todo=f"{hint}`videomae {verb} --cfg job` shows them all.",
         )
-    if choice := re.search(
-        r"Could not find '(.+?)/([^/']*)'\s+Available options in '[^']+':\s+(.*)", message, re.S
-    ):
-        return _choice_error(verb, *choice.groups())
     if "submitit" in message:
         return ConfigError(
             where="launcher=slurm",
@@ -96,6 +92,10 @@ def _composition_error(verb: str, overrides: Sequence[str], error: Exception) ->
             expected="the extra `slurm`, in the environment that the nodes see too",
             todo="Run `make install`, or pip install '.[slurm]' from a clone.",
         )
+    if choice := re.search(
+        r"Could not find '(.+?)/([^/']*)'\s+Available options in '[^']+':\s+(.*)", message, re.S
+    ):
+        return _choice_error(verb, *choice.groups())
     return ConfigError(
         where=f"videomae {verb} {' '.join(overrides)}",
         came=" ".join(message.split()),
