@@ -203,7 +203,8 @@ def test_neighbours__vote_and_are_scored(weights: Path, packed_motions: Path, tm
     assert not (run / "weights").exists()
     views = ["data.windows=spread", "data.num_clips=2", "data.num_crops=3"]
     assert videomae("probe", *knn, *few, *views, f"run={tmp_path / 'views'}") == 0
-    assert json.loads((tmp_path / "views" / "metrics.json").read_text())["views"] == "2 x 3"
+    with_views = json.loads((tmp_path / "views" / "metrics.json").read_text())
+    assert (with_views["views"], with_views["view_options"]["stride"]) == ("2 x 3", 2)
 
 
 def test_mistakes__are_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,10 @@ def _batches(config: NeighboursConfig, selection: Selection, rank: int, world: i
 
 
 def _conditions(config: NeighboursConfig, voters: VideoFeatures) -> dict[str, object]:
+    of_selections = ("path", "selection", "val_selection", "per_class", "per_class_seed")
     return {
         "probe": "knn",
+        "view_options": {key: value for key, value in asdict(config.data).items() if key not in of_selections},
         **config.knn.model_dump(),
         "voting": {
             "selection": config.data.selection,
