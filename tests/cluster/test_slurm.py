@@ -245,14 +245,22 @@ def test_sweep__a_score_that_the_time_limit_meets_is_begun_again(cluster: Cluste
 
 
 def test_launcher__a_failure_reaches_the_log_slurm_and_who_waits(cluster: Cluster) -> None:
-    process = cluster.submit("failing", "data.path=/nowhere")
-    output, _ = process.communicate(timeout=120)
+    process = cluster.submit("failing", "init=/nowhere")
+    output, _ = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "Error: /nowhere: no such folder" in output
+    assert "Error: /nowhere: no such file or folder" in output
     (log,) = cluster.logs("failing").values()
-    assert "Error: /nowhere: no such folder" in log
+    assert "Error: /nowhere: no such file or folder" in log
     (job,) = [file.name for file in (cluster.runs / "failing" / "slurm").iterdir() if file.is_dir()]
     wait_for("end of the job", lambda: cluster.state(job) == "FAILED", 30)
+
+
+def test_launcher__submits_nothing_that_could_not_run(cluster: Cluster) -> None:
+    process = cluster.submit("refused", "data.path=/nowhere")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert "Error: /nowhere: no such folder" in output
+    assert not cluster.logs("refused")
 
 
 def test_launcher__learns_from_the_queue_of_a_job_that_was_cancelled(cluster: Cluster) -> None:
