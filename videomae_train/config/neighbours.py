@@ -105,7 +105,9 @@ def _conditions(config: NeighboursConfig, voters: VideoFeatures) -> dict[str, ob
     of_selections = ("path", "selection", "val_selection", "per_class", "per_class_seed")
     return {
         "probe": "knn",
-        "view_options": {key: value for key, value in asdict(config.data).items() if key not in of_selections},
+        "view_options": {
+            key: value for key, value in asdict(config.data).items() if key not in of_selections
+        },
         **config.knn.model_dump(),
         "voting": {
             "selection": config.data.selection,
