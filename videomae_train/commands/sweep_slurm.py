@@ -91,7 +91,8 @@ def _check_earlier_arrays(record: SweepRecord) -> None:
     Raises:
         ConfigError: One is in Slurm's queue.
     """
-    if left := [array for array in record.earlier_arrays if array in jobs_in_queue()]:
+    held = jobs_in_queue() if record.earlier_arrays else set[str]()
+    if left := [array for array in record.earlier_arrays if array in held]:
         raise ConfigError(
             where=str(record.folder), came=f"array {', '.join(left)} of this sweep in Slurm's queue",
             expected="none: it would run the same points at the same time",
