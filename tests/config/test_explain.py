@@ -174,7 +174,10 @@ def test_searched_micro_batch__is_counted_at_its_smallest(monkeypatch: pytest.Mo
 def test_several_sets__are_explained_without_their_paths() -> None:
     found = explain("pretrain", ["experiment=pretrain_vitb_hybrid_v2", *TINY, "masking.ratio=0.75"])
     assert found.missing == ("data.sets.kinetics.path", "data.sets.something.path")
-    assert value_of(found, "data.sets.something.stride") == (2, Origin("group", "data/hybrid.yaml", "recipe"))
+    assert value_of(found, "data.sets.something.stride") == (
+        2,
+        Origin("group", "data/pretrain_hybrid.yaml", "recipe"),
+    )
     assert found.derived.num_videos is None
 
 

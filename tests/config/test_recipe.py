@@ -39,7 +39,7 @@ def probing(run: Path) -> FinetuneConfig:
 
 
 def hybrid(run: Path) -> PretrainConfig:
-    sets = ["data=hybrid", "data.sets.kinetics.path=y", "data.sets.something.path=z"]
+    sets = ["data=pretrain_hybrid", "data.sets.kinetics.path=y", "data.sets.something.path=z"]
     mapping = compose_config("pretrain", ["model=tiny", *sets, f"run={run}"])
     return load_config("pretrain", mapping, PretrainConfig)
 

@@ -55,7 +55,7 @@ def test_yaml__names_no_class_of_ours(file: Path) -> None:
         for name in choices(group)
     ]
     + [f"experiment={name}" for name in recipes("pretrain")]
-    + [f"data={name}" for name in choices("data") if name.startswith("pretrain")],
+    + [f"data={name}" for name in choices("data") if name in ("pretrain", "pretrain_something")],
 )
 def test_pretrain__every_choice_validates(override: str, packed_motions: Path) -> None:
     config = load_config(
@@ -71,7 +71,9 @@ def test_pretrain__every_choice_validates(override: str, packed_motions: Path) -
 def test_pretrain__hybrid_data_validates(packed_motions: Path) -> None:
     paths = [f"data.sets.{name}.path={packed_motions}" for name in ("kinetics", "something")]
     config = load_config(
-        "pretrain", compose_config("pretrain", ["data=hybrid", *paths, "run=somewhere"]), PretrainConfig
+        "pretrain",
+        compose_config("pretrain", ["data=pretrain_hybrid", *paths, "run=somewhere"]),
+        PretrainConfig,
     )
     assert {name: member.stride for name, member in config.data.members.items()} == {
         "kinetics": 4,

@@ -122,7 +122,7 @@ def test_command_line__takes_the_place_of_the_same_key_in_a_grid(
 
 def test_keys_are_taken_away__in_every_point() -> None:
     taken = ["~data.sets.something", "~finetune.mix"]
-    sweep = read_sweep(["-m", "data=hybrid", *taken, "seed=0,1", "sweep.then=[finetune]"])
+    sweep = read_sweep(["-m", "data=pretrain_hybrid", *taken, "seed=0,1", "sweep.then=[finetune]"])
     assert "~data.sets.something" in sweep.pretrain_words(sweep.points[0])
     assert sweep.later_words("finetune", sweep.points[0], {"finetune": []}) == ["~mix"]
 

@@ -13,7 +13,7 @@ WITHOUT_STRIDE = [value for value in QUICK if not value.startswith("data.stride"
 def test_hybrid__trains_on_all_sets_and_says_so(packed_motions: Path, tmp_path: Path) -> None:
     sets = [f"data.sets.{name}.path={packed_motions}" for name in ("kinetics", "something")]
     extra = ["+data.sets.more.path=" + str(packed_motions), "+data.sets.more.selection=split/train"]
-    given = ["data=hybrid", *sets, *extra, "+data.sets.more.stride=3", f"run={tmp_path / 'run'}"]
+    given = ["data=pretrain_hybrid", *sets, *extra, "+data.sets.more.stride=3", f"run={tmp_path / 'run'}"]
     assert videomae("pretrain", "model=tiny", *SMALL, *WITHOUT_STRIDE, *given, "optim.steps=3") == 0
     assert len(read_metric(tmp_path / "run", "train/loss")[1]) == 3
     card = (tmp_path / "run" / "weights" / "README.md").read_text()
@@ -25,6 +25,6 @@ def test_hybrid__is_not_mixed_with_one_set(
     packed_motions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sets = [f"data.sets.{name}.path={packed_motions}" for name in ("kinetics", "something")]
-    given = ["data=hybrid", *sets, "data.stride=2", f"run={tmp_path / 'run'}"]
+    given = ["data=pretrain_hybrid", *sets, "data.stride=2", f"run={tmp_path / 'run'}"]
     assert videomae("pretrain", "model=tiny", *SMALL, *WITHOUT_STRIDE, *given) == 2
     assert "expected either path, selection and stride, or sets" in capsys.readouterr().err

@@ -37,8 +37,7 @@ def videomae() -> None:
     """Pretrain video transformers by masked reconstruction, fine-tune and evaluate them.
 
     pretrain, finetune, probe, evaluate and reconstruct take Hydra overrides (videomae pretrain model=base
-    masking.ratio=0.95); `videomae VERB --help` lists their groups, `videomae VERB --cfg job` prints the whole
-    configuration.
+    masking.ratio=0.95); `videomae VERB --help` lists recipes and choices, and says what every value means.
     """
 
 

@@ -13,6 +13,8 @@ from videomae_train.config.loader import compose_config, run_composed
 from videomae_train.config.places import check_given, quote_places
 from videomae_train.config.sweep import asks_for_sweep
 
+HELP_FLAGS = frozenset({"--help", "-h"})
+
 
 def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
     """Run a verb with the arguments that stand behind it on the command line.
@@ -21,6 +23,11 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
         ConfigError: The request was wrong.
         VideoMAETrainError: The run failed.
     """
+    if HELP_FLAGS & set(arguments):
+        from videomae_train.commands.help import print_help
+
+        print_help(verb, arguments)
+        return
     check_given(arguments)
     arguments = quote_places(arguments)
     if verb == "pretrain" and asks_for_sweep(arguments):

@@ -46,10 +46,12 @@ class Layer:
     Attributes:
         origin: The file.
         values: What it says, nested as in the whole configuration; without its defaults list.
+        package: The dotted key below which it stands there; empty at the top.
     """
 
     origin: Origin
     values: Mapping[str, Any]
+    package: str = ""
 
 
 class Provenance:
@@ -89,14 +91,24 @@ def trace_values(verb: str, overrides: Sequence[str]) -> Provenance:
 
 def read_layers(verb: str, overrides: Sequence[str]) -> tuple[list[Layer], list[str]]:
     """Read the files that Hydra merges, in its order, and the keys that the command line sets afterwards."""
-    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        plan: Any = (
-            GlobalHydra.instance().config_loader().compute_defaults_list(verb, list(overrides), RunMode.RUN)
-        )
+    plan = _defaults_list(verb, overrides)
     choices = {group: _chooser(choice) for group, choice in plan.overrides.override_metadata.items()}
     layers = [_read_layer(part, choices) for part in plan.defaults if not _is_of_hydra(part)]
     changes: list[Override] = plan.config_overrides
     return layers, [change.key_or_group for change in changes]
+
+
+def chosen_options(verb: str, overrides: Sequence[str]) -> dict[str, str | None]:
+    """List the groups of a verb in its order, with the choice that stands in each; None for nothing."""
+    chosen = reversed(_defaults_list(verb, overrides).overrides.known_choices.items())
+    return {group: choice for group, choice in chosen if not group.startswith("hydra/")}
+
+
+def _defaults_list(verb: str, overrides: Sequence[str]) -> Any:
+    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
+        return (
+            GlobalHydra.instance().config_loader().compute_defaults_list(verb, list(overrides), RunMode.RUN)
+        )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -128,11 +140,12 @@ def _read_layer(part: ResultDefault, choices: Mapping[str, Any]) -> Layer:
     values: Any = OmegaConf.to_container(OmegaConf.load(configs_folder() / f"{path}.yaml"), resolve=False)
     for name in ("defaults", "hydra"):
         values.pop(name, None)
-    for name in reversed((part.package or "").split(".") if part.package else []):
+    package = part.package or ""
+    for name in reversed(package.split(".") if package else []):
         values = {name: values}
     group = path.rpartition("/")[0]
     if part.primary:
-        return Layer(Origin("default", f"{path}.yaml"), values)
+        return Layer(Origin("default", f"{path}.yaml"), values, package)
     if path.startswith(f"{_RECIPES}/"):
-        return Layer(Origin("recipe", f"{path}.yaml"), values)
-    return Layer(Origin("group", f"{path}.yaml", choices.get(group, "default")), values)
+        return Layer(Origin("recipe", f"{path}.yaml"), values, package)
+    return Layer(Origin("group", f"{path}.yaml", choices.get(group, "default")), values, package)

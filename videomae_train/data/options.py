@@ -88,7 +88,7 @@ class PretrainDataOptions:
                 came=f"values of {', '.join(given) or 'none of the first three'}"
                 f" and {'sets ' + ', '.join(self.sets) if self.sets else 'no sets'}",
                 expected="either path, selection and stride, or sets which have their own",
-                todo="Give data.path=<folder> for one set; take data=hybrid for several.",
+                todo="Give data.path=<folder> for one set; take data=pretrain_hybrid for several.",
             )
         for name, member in self.members.items():
             _check_pace(
