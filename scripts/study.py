@@ -11,6 +11,7 @@ budgets and sets that were run into one folder.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -26,11 +27,12 @@ from videomae_train.benchmarks.study_words import write_summary, write_verdict
 from videomae_train.commands.demo import make_motion_set
 from videomae_train.config.grammar import quoted
 from videomae_train.data.layout import write_json
-from videomae_train.errors import VideoMAETrainError
+from videomae_train.errors import ConfigError, VideoMAETrainError
 
 MOTIONS, CLIPS = "motions", "clips"
 SWEEPS = {"all": "study", "one": "study_worth"}
 MOST_WORKERS = 8
+SOURCE = "study-source.json"  # what a packed set was made of
 
 
 def main() -> None:
@@ -73,6 +75,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     asked = parser.parse_intermixed_args(words)
     if asked.only == CLIPS and asked.data is None:
         parser.error("--only clips wants --data, the clips")
+    if asked.data is not None and not is_packed(asked.data) and asked.splits is None:
+        parser.error(
+            f"--data {asked.data} is no packed set, and a folder of videos wants --splits, lists of split 1"
+        )
     return asked
 
 
@@ -84,21 +90,41 @@ def sets(asked: argparse.Namespace) -> dict[str, tuple[Path, str]]:
     if asked.only != CLIPS:
         num_videos = BUDGETS[asked.budget].motions
         motions = asked.out / f"data-motions-{num_videos}"
-        if not (motions / "shards" / "dataset.json").exists():
+        if not is_packed(motions / "shards"):
             make_motion_set(motions, num_videos, 0, Console(file=sys.stderr))
         found[MOTIONS] = (motions / "shards", "split")
     return found
 
 
 def packed_clips(data: Path, splits: Path | None, packed: Path) -> Path:
-    """Take a packed set as it is, and pack a folder of videos once."""
-    if (data / "dataset.json").exists():
+    """Take a packed set as it is, and pack a folder of videos once.
+
+    Raises:
+        ConfigError: Other videos have been packed there before.
+    """
+    if is_packed(data):
         return data
-    if not (packed / "dataset.json").exists():
+    source, note = (
+        {"videos": str(data.resolve()), "splits": str(splits and splits.resolve())},
+        packed / SOURCE,
+    )
+    if not is_packed(packed):
         code = videomae("pack", data, packed, *(["--splits", splits] if splits else []))
-        if not (packed / "dataset.json").exists():
+        if not is_packed(packed):
             sys.exit(code or 1)
+        write_json(note, source)
+    if note.exists() and (before := json.loads(note.read_text())) != source:
+        raise ConfigError(
+            where="--data, --splits", came=" and ".join(source.values()),
+            expected=f"those that {packed} was packed from: {' and '.join(before.values())}",
+            todo="Give another --out for a study on other videos.",
+        )  # fmt: skip
     return packed
+
+
+def is_packed(folder: Path) -> bool:
+    """Say whether a folder is a packed set."""
+    return (folder / "dataset.json").exists()
 
 
 def study(about: Mapping[str, str], words: Sequence[str], sweep: Path, overrides: Sequence[str]) -> bool:
@@ -124,8 +150,8 @@ def sweep_words(
         *(
             "-m",
             f"sweep={SWEEPS[masks]}",
-            f"run={sweep}",
-            f"data.path={packed}",
+            f"run={quoted(sweep)}",
+            f"data.path={quoted(packed)}",
             f"loader.num_workers={workers()}",
         ),
         *(f"data.selection={split}/train", f"finetune.data.selection={split}/train"),

@@ -17,6 +17,7 @@ import pytest
 
 from videomae_train.benchmarks.study import BUDGETS
 from videomae_train.config.sweep import read_sweep
+from videomae_train.errors import ConfigError
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "study.py"
 
@@ -67,6 +68,38 @@ def test_without_clips__only_motions(script: ModuleType, generated: list[Path], 
     assert found[0] != found[1] == found[2], "as many videos at both"
     with pytest.raises(SystemExit):
         script.parse(["--only", "clips"])
+
+
+def test_videos__are_packed_once_and_others_are_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, lists, packed = tmp_path / "videos", tmp_path / "lists", tmp_path / "packed"
+    runs: list[tuple[object, ...]] = []
+
+    def pack(*words: object) -> int:
+        runs.append(words)
+        packed.mkdir()
+        (packed / "dataset.json").write_text("{}")
+        return 0
+
+    monkeypatch.setattr(script, "videomae", pack)
+    videos.mkdir()
+    with pytest.raises(SystemExit):
+        script.parse(["--data", str(videos)])
+    assert "wants --splits" in capsys.readouterr().err, "before anything is packed"
+    for _ in range(2):
+        assert script.packed_clips(videos, lists, packed) == packed
+    assert runs == [("pack", videos, packed, "--splits", lists)]
+    with pytest.raises(ConfigError, match="other videos"):
+        script.packed_clips(tmp_path / "others", lists, packed)
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space", "a,b (c)"])
+def test_any_folder__is_one_value_in_the_sweep(script: ModuleType, folder: str, tmp_path: Path) -> None:
+    words = script.sweep_words("clips", tmp_path / folder / "set", "split1", tmp_path / folder / "s", "smoke")
+    sweep = read_sweep(words)
+    assert (len(sweep.points), sweep.folder) == (7, tmp_path / folder / "s")
+    assert sweep.compose(sweep.points[0]).data.path == str(tmp_path / folder / "set")
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

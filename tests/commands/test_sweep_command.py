@@ -5,6 +5,7 @@ tests/end_to_end/test_sweeps.py.
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,10 @@ def test_failed_point__is_reported_and_ends_no_other(
     command = ["pretrain", "-m", *words, *CHAIN, "seed=0,1,2", f"run={sweep}"]
     stand_ins.failing = "seed-1/finetune"
     assert videomae(*command) == 1
-    assert "1 of 3 points that are not finished: seed-1" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "1 of 3 points that are not finished: seed-1" in said.err
+    assert re.search(r"1/9 +finetune of seed-0 begins\n", said.out)
+    assert re.search(r"4/9 +finetune of seed-1 failed: planted, expected nothing\.\n", said.out)
     points = summary(sweep)
     assert [points[f"seed-{seed}"]["state"] for seed in (0, 1, 2)] == ["finished", "failed", "finished"]
     assert (points["seed-1"]["stage"], points["seed-1"]["reason"]) == (

@@ -3,24 +3,20 @@
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from command_line import videomae
-from sweep_stand_ins import CHAIN, StandIns, summary
+from sweep_stand_ins import CHAIN, StandIns, stage_of, summary
 
 from videomae_train.commands import sweep_jobs, sweep_local, sweep_slurm
 from videomae_train.commands.sweep_record import SweepRecord
 from videomae_train.config.slurm_queue import JobLost
 from videomae_train.config.sweep import read_sweep
-from videomae_train.config.sweep_plan import Stage, plan_sweep
+from videomae_train.config.sweep_plan import plan_sweep
 from videomae_train.errors import TrainingError
-from videomae_train.training.requeue import ignore_warnings_outside_training
 
 
 class Array:
@@ -117,6 +113,42 @@ def test_slurm__an_array_of_an_earlier_start_that_still_runs__is_not_submitted_a
     assert len(arrays) == num_arrays
 
 
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize(
+    ("given", "where", "came"),
+    [
+        (["launcher=slurm", "finetune.trainer=ddp"], "launcher=slurm", "finetune with 1 x 8"),
+        (
+            ["launcher=slurm", "trainer.devices=2", "evaluate.devices=1"],
+            "launcher=slurm",
+            "evaluate with 1 x 1",
+        ),
+        (
+            ["launcher=slurm", "trainer.devices=1,2"],
+            "launcher=slurm",
+            "trainer.devices-2: pretrain with 1 x 2",
+        ),
+        (["trainer.num_nodes=2"], "trainer.num_nodes", "pretrain with 2 x 1"),
+    ],
+)
+def test_stages_that_need_other_ranks_than_they_find__are_refused_before_anything_starts(
+    given: list[str],
+    where: str,
+    came: str,
+    words: list[str],
+    tmp_path: Path,
+    stand_ins: StandIns,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An array's tasks are alike; a fine-tuning on eight GPUs would fail after the pretraining is paid for."""
+    batches = ["trainer.micro_batch=1", "finetune.trainer.micro_batch=2", "finetune.optim.global_batch=16"]
+    assert videomae("pretrain", "-m", *words, *CHAIN, *batches, *given, f"run={tmp_path / 's'}") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"Error: {where}: stages o" in said
+    assert came in said
+    assert (stand_ins.ran, arrays) == ([], [])
+
+
 def test_slurm__what_it_refuses_is_said(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,41 +194,6 @@ def test_slurm__a_task_that_was_killed__is_said_to_be(tmp_path: Path) -> None:
     assert re.search(r"killed, cancelled, or out of time.* loss 0\.9", ends[0].reason)
 
 
-def test_a_warning_that_a_training_does_not_hear_yet__comes_again(
-    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It lets warnings pass while it starts, and would train on into the time limit."""
-    program = """
-import signal, sys, time
-signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-open(sys.argv[1], "w").close()
-time.sleep(0.5)
-signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75))
-while True:
-    time.sleep(0.05)
-"""
-
-    def run_stage(
-        stage: Stage, environment: dict[str, str], started: sweep_jobs.Started, **options: object
-    ) -> sweep_jobs.StageEnd:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, str(tmp_path / "began")],
-            preexec_fn=ignore_warnings_outside_training,
-        )
-        started(process)
-        while not (tmp_path / "began").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGUSR2)
-        return sweep_jobs.StageEnd("stopped", "", process.wait())
-
-    monkeypatch.setattr(sweep_slurm, "run_stage", run_stage)
-    monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_WARNINGS", 0.1)
-    stage = replace(stage_of(tmp_path), words=("resume=auto",))
-    with pytest.raises(SystemExit, match="75"):
-        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage,)))
-    assert asked == [], "the training asks itself, once it has saved"
-
-
 @pytest.mark.usefixtures("slurm")
 def test_slurm__a_task_that_breaks_before_its_stage_prints__is_reported_with_its_own_words(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -209,107 +206,6 @@ def test_slurm__a_task_that_breaks_before_its_stage_prints__is_reported_with_its
     assert videomae("pretrain", "-m", *words, *CHAIN, *slurm, f"run={tmp_path / 's'}") == 1
     (point,) = summary(tmp_path / "s").values()
     assert (point["state"], point["reason"]) == ("failed", "scontrol: no; expected yes. Wait.")
-
-
-def stage_of(folder: Path, verb: str = "pretrain") -> Stage:
-    return Stage(verb, "0123456789abcdef", folder / verb, ())
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What Slurm is asked, which it answers with the number of the task."""
-    asked: list[str] = []
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
-    monkeypatch.setattr(sweep_slurm, "requeue_after", lambda warning: asked.append(warning) or "12")
-    return asked
-
-
-def test_a_score_is_warned_twice__its_task_is_given_back_once(
-    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Slurm warns all processes of a task, and srun hands on what it gets; a second request would be refused."""
-
-    def warned_twice(stage: Stage, *_: object, **__: object) -> None:
-        try:
-            os.kill(os.getpid(), signal.SIGUSR2)
-        finally:
-            os.kill(os.getpid(), signal.SIGUSR2)
-
-    monkeypatch.setattr(sweep_slurm, "run_stage", warned_twice)
-    with pytest.raises(SystemExit, match="75"):
-        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path, "evaluate"),)))
-    assert asked == ["SIGUSR2"]
-
-
-def test_a_warning_to_a_process_whose_program_has_not_begun__is_not_its_business(
-    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Python's handlers are still those of the task there."""
-    ends: list[sweep_jobs.StageEnd] = []
-
-    def run_stage(
-        stage: Stage, environment: dict[str, str], started: sweep_jobs.Started, **options: object
-    ) -> sweep_jobs.StageEnd:
-        process = subprocess.Popen(["true"], preexec_fn=lambda: os.kill(os.getpid(), signal.SIGUSR2))
-        ends.append(sweep_jobs.StageEnd("finished", "", process.wait()))
-        return ends[-1]
-
-    monkeypatch.setattr(sweep_slurm, "run_stage", run_stage)
-    sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path, "evaluate"),)))
-    assert (asked, ends[0].exit_code) == ([], 0)
-
-
-def test_a_rank_that_does_not_ask__waits_for_slurm(
-    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Many a Slurm ends a task with its first rank that ends badly: the one that asks may not have asked yet."""
-    waited: list[float] = []
-
-    def warned(*_: object, **__: object) -> None:
-        os.kill(os.getpid(), signal.SIGUSR2)
-
-    monkeypatch.setenv("SLURM_PROCID", "1")
-    monkeypatch.setattr(sweep_slurm, "run_stage", warned)
-    monkeypatch.setattr(sweep_slurm.time, "sleep", waited.append)
-    with pytest.raises(SystemExit, match="75"):
-        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path, "evaluate"),)))
-    assert (asked, waited) == ([], [sweep_slurm._LONGEST_WAIT_FOR_SLURM_SECONDS])
-
-
-def test_a_rank_that_is_done_before_rank_0_has_saved__waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else it would end the whole task, with rank 0 in it."""
-    stage = stage_of(tmp_path)
-    waited: list[float] = []
-
-    def rank_0_saves(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 3:
-            stage.folder.mkdir()
-            (stage.folder / "run.json").write_text("{}")
-
-    monkeypatch.setenv("SLURM_PROCID", "1")
-    monkeypatch.setattr(
-        sweep_slurm, "run_stage", lambda *_, **__: sweep_jobs.StageEnd("failed", "no file", 0)
-    )
-    monkeypatch.setattr(sweep_slurm.time, "sleep", rank_0_saves)
-    sweep_slurm._run_stages(sweep_jobs.Job("a", (stage,)))
-    assert len(waited) == 3
-    monkeypatch.setattr(sweep_slurm, "_LONGEST_WAIT_SECONDS", -1.0)
-    (stage.folder / "run.json").unlink()
-    with pytest.raises(TrainingError, match="no last file of rank 0"):
-        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage,)))
-
-
-@pytest.mark.parametrize("rank", ["0", "1"])
-def test_a_rank_that_fails__fails(rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_PROCID", rank)
-    monkeypatch.setattr(
-        sweep_slurm, "run_stage", lambda *_, **__: sweep_jobs.StageEnd("failed", "planted", 1)
-    )
-    with pytest.raises(TrainingError, match="planted"):
-        sweep_slurm._run_stages(sweep_jobs.Job("a", (stage_of(tmp_path),)))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """scripts/wandb: what the agent of Weights & Biases makes of the file is a command of ours, seen without a network."""
 
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,31 @@ def test_file__draws_what_pretraining_takes_and_watches_what_it_logs() -> None:
     assert set(file["parameters"]) == set(DRAWN)
     assert (file["method"], file["early_terminate"]["type"]) == ("bayes", "hyperband")
     assert file["metric"]["name"] == "probe/knn_top1"
+
+
+def test_agent_with_the_files_variables__goes_on_after_what_hyperband_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", str(FILE.parent))
+
+    def agent_after_ended_trials() -> wandb_agent.Agent:
+        agent = wandb_agent.Agent(None, None)
+        agent._start_time = time.time()
+        agent._failed = agent._finished = 40
+        return agent
+
+    names = re.findall(r"(WANDB_AGENT_\w+)=(\S+)", FILE.read_text())
+    for name, _ in names:
+        monkeypatch.delenv(name, raising=False)
+    agent = agent_after_ended_trials()
+    assert agent.is_failing()
+    assert agent.is_flapping()
+    for name, value in names:
+        monkeypatch.setenv(name, value)
+    agent = agent_after_ended_trials()
+    assert not agent.is_failing()
+    assert not agent.is_flapping()
+    assert agent._kill_delay == 300
 
 
 def test_trial__is_a_pretraining_with_what_was_drawn(

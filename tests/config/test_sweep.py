@@ -106,8 +106,10 @@ def test_later_stages__take_values_of_the_pretraining_as_they_are(name: str) -> 
 
 @pytest.mark.parametrize(
     ("given", "points", "values"),
-    [(["seed=0"], 13, {"0"}), (["masking.ratio=0.9"], 9, {"0", "1", "2"}), (["masking=tube"], 18, {"0", "1", "2"}),
-     (["-m", "seed=5,6"], 26, {"5", "6"})],
+    [(["seed=0"], 13, {"0"}), (["masking.ratio=0.9"], 9, {"0", "1", "2"}), (["masking=tube"], 15, {"0", "1", "2"}),
+     (["masking=frame"], 9, {"0", "1", "2"}), (["-m", "masking=tube,frame"], 24, {"0", "1", "2"}),
+     (["-m", "masking=tube,random"], 30, {"0", "1", "2"}), (["-m", "seed=5,6"], 26, {"5", "6"}),
+     (["masking=tube", "masking.ratio=0.8", "seed=0"], 1, {"0"})],
 )  # fmt: skip
 def test_command_line__takes_the_place_of_the_same_key_in_a_grid(
     given: list[str], points: int, values: set[str]

@@ -113,6 +113,10 @@ def last_values(words: tuple[str, ...]) -> dict[str, str]:
             ["data.windows=uniform", "data.stride=null"],
             {"data.windows": "interleaved", "data.num_clips": "2"},
         ),
+        (
+            ["data.windows=uniform_v1", "data.stride=null"],
+            {"data.windows": "interleaved", "data.stride": "null"},
+        ),
     ],
 )
 def test_score__is_on_clips_like_those_of_the_fine_tuning(
@@ -135,10 +139,23 @@ def test_later_trainer__is_the_pretrainings_or_the_one_chosen(packed_motions: Pa
         last_values(planned.stages[1].words).items()
         >= {"trainer.precision": "bf16", "trainer.devices": "2"}.items()
     )
-    assert [stage.devices for stage in planned.stages] == [2, 2, 2]
+    assert [stage.ranks for stage in planned.stages] == [(1, 2)] * 3
     (planned, _) = plan_sweep(read_sweep([*chain, "finetune.trainer=cpu"]), {}).points
     assert "trainer.precision" not in last_values(planned.stages[1].words)
-    assert [stage.devices for stage in planned.stages] == [2, 1, 2]
+    assert [stage.ranks for stage in planned.stages] == [(1, 2), (1, 1), (1, 2)]
+
+
+def test_runs_of_a_sweep__have_names_of_their_own_in_one_project(packed_motions: Path) -> None:
+    """Weights & Biases shows a run by the name of its folder, which is that of the verb at every point."""
+    chain = [*SMALL_CHAIN, f"data.path={packed_motions}", "logger.project=mine", "evaluate.data.num_clips=1"]
+    stages = [stage for planned in plan_sweep(read_sweep(chain), {}).points for stage in planned.stages]
+    trained = [last_values(stage.words) for stage in stages if stage.trains]
+    assert {words["logger.name"] for words in trained} == {
+        f"seed-{seed}/{verb}" for seed in (0, 1) for verb in ("pretrain", "finetune")
+    }
+    assert {words["logger.project"] for words in trained} == {"mine"}
+    own = plan_sweep(read_sweep([*chain, "logger.name=all"]), {}).points[0].stages[0]
+    assert last_values(own.words)["logger.name"] == "all"
 
 
 SMALL_CHAIN = [

@@ -1,6 +1,8 @@
 """Which runs belong together."""
 
+import json
 import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from run_folders import (
 from videomae_train.errors import ConfigError
 from videomae_train.reporting.facts import Point, Verdict
 from videomae_train.reporting.finding import find_points
-from videomae_train.reporting.runs_page import state_of
+from videomae_train.training.heartbeats import host_name
 
 
 def shape(points: Sequence[Point]) -> dict[str, tuple[bool, bool, bool]]:
@@ -67,7 +69,27 @@ def test_stages_that_have_not_begun__make_a_point_incomplete(tmp_path: Path) -> 
     write_record(tmp_path, {"seed-0": states, "seed-1": dict.fromkeys(states, "finished")})
     cut, whole = find_points([tmp_path], NOW).points
     assert cut.problems == ("finetune: stopped: by a signal", "evaluate: has not begun")
-    assert [state_of(point) for point in (cut, whole)] == ["incomplete", "finished"]
+    assert [point.state[1] for point in (cut, whole)] == ["incomplete", "finished"]
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "evaluate"])
+def test_a_stage_that_runs_and_has_left_no_run_yet__is_running(verb: str, tmp_path: Path) -> None:
+    """A score leaves nothing before its end, a training nothing while it starts."""
+    states = {"pretrain": "finished", "finetune": "finished", "evaluate": "running"}
+    if verb == "pretrain":
+        states = {"pretrain": "running", "finetune": "waiting", "evaluate": "waiting"}
+    else:
+        shutil.rmtree(write_point(tmp_path / "seed-0", "tube", 0.9, 0) / "evaluate")
+    write_record(tmp_path, {"seed-0": states})
+    (found,) = find_points([tmp_path], NOW).points
+    assert found.state == (verb, "running")
+    record = json.loads((tmp_path / "sweep.json").read_text())
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    write_json(tmp_path / "sweep.json", {**record, "host": host_name(), "process": ended.pid})
+    (found,) = find_points([tmp_path], NOW).points
+    assert found.state[1] in ("incomplete", "not started")
+    assert f"{verb}: it ran when its sweep's process ended without a word" in found.problems
 
 
 @pytest.mark.parametrize("leaves", [(), ("evaluate",), ("evaluate/logs",)])
@@ -80,14 +102,14 @@ def test_a_stage_that_failed_without_a_run__fails_its_point(tmp_path: Path, leav
     write_record(tmp_path, {"seed-0": stages})
     (found,) = find_points([tmp_path], NOW).points
     assert (found.failures, found.problems) == ({"evaluate": "no memory"}, ())
-    assert state_of(found) == "failed"
+    assert found.state[1] == "failed"
 
 
 def test_a_score__is_believed_against_an_old_record(tmp_path: Path) -> None:
     write_point(tmp_path / "seed-0", "tube", 0.9, 0)
     write_record(tmp_path, {"seed-0": dict.fromkeys(("pretrain", "finetune", "evaluate"), "failed: once")})
     (found,) = find_points([tmp_path], NOW).points
-    assert state_of(found) == "finished"
+    assert found.state[1] == "finished"
 
 
 def test_a_run_that_failed_while_setting_up__has_its_sweeps_reason(tmp_path: Path) -> None:
@@ -98,7 +120,7 @@ def test_a_run_that_failed_while_setting_up__has_its_sweeps_reason(tmp_path: Pat
     (found,) = find_points([tmp_path], NOW).points
     assert found.classifier is not None
     assert (found.classifier.verb, found.classifier.state) == ("finetune", ("failed", "no memory"))
-    assert state_of(found) == "failed"
+    assert found.state[1] == "failed"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +133,7 @@ def test_a_failure_of_the_record__holds_until_the_run_is_started_again(
     write_training(tmp_path / "seed-0" / "pretrain", finished=False, attempt=attempt)
     write_record(tmp_path, {"seed-0": {"pretrain": "failed: killed"}}, "2020-01-02T11:30:00+00:00")
     (found,) = find_points([tmp_path], NOW).points
-    assert state_of(found) == state
+    assert found.state[1] == state
 
 
 def test_points_of_the_record_without_a_folder__are_there(tmp_path: Path) -> None:
@@ -130,7 +152,7 @@ def test_points_of_the_record_without_a_folder__are_there(tmp_path: Path) -> Non
         },
     )
     found = find_points([tmp_path], NOW)
-    states = {point.name: state_of(point) for point in found.points}
+    states = {point.name: point.state[1] for point in found.points}
     assert states == {"seed-0": "finished", "seed-1": "failed", "seed-2": "waiting", "seed-3": "not started"}
     assert found.passed_by == ()
     assert found.points[2].problems == tuple(f"{verb}: has not begun" for verb in waiting)
@@ -185,6 +207,8 @@ def test_empty_points_and_other_folders__are_told(tmp_path: Path) -> None:
     assert shape(found.points) == {"a": (True, False, False), "b": (False, False, False)}
     assert "empty" in found.points[1].problems[0]
     assert found.passed_by == (tmp_path / "slurm",)
+    write_record(tmp_path, {"a": {"pretrain": "finished"}})
+    assert find_points([tmp_path], NOW).passed_by == (), "a sweep's own logs are nothing to wonder about"
 
 
 def test_runs_of_one_chain__are_joined_by_their_weights(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def _clear(figures: Path) -> None:
 
 
 def _reconstruct(found: Found, video: Path | None, scratch: Path) -> tuple[dict[str, Path], list[str]]:
-    """Let every pretrained model reconstruct one video; say which could not."""
+    """Let a pretrained model of each mask reconstruct one video; say which could not."""
     if video is None:
         return {}, []
     from videomae_train.config.reconstruct import (
@@ -83,8 +83,9 @@ def _reconstruct(found: Found, video: Path | None, scratch: Path) -> tuple[dict[
 
     loops: dict[str, Path] = {}
     notes: list[str] = []
+    masks: set[tuple[str, float]] = set()  # of which the page shows one run each
     for point in found.points:
-        if point.pretraining is None or not is_masked(point):
+        if point.pretraining is None or not is_masked(point) or masking_of(point) in masks:
             continue
         try:
             model = load_pretraining_model(point.pretraining.folder / "weights").eval()
@@ -95,6 +96,7 @@ def _reconstruct(found: Found, video: Path | None, scratch: Path) -> tuple[dict[
                 original_statistics=False, title="",
             )  # fmt: skip
             loops[point.name] = pictures.mp4
+            masks.add(masking_of(point))
         except VideoMAETrainError as error:
             notes.append(f"{point.name}: {video.name} could not be reconstructed: {error}")
     return loops, notes

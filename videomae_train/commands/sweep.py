@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -23,6 +24,9 @@ from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.starters import ranks_from_outside
+
+_MANY = 10  # points, whose checks take seconds
+_LISTED = 5  # of what is wrong, the same for many points as a rule
 
 
 def run_sweep(arguments: Sequence[str]) -> None:
@@ -50,6 +54,8 @@ def run_sweep(arguments: Sequence[str]) -> None:
 
 def _run_in_folder(sweep: Sweep, arguments: Sequence[str]) -> None:
     known = known_places(sweep.folder, sweep.options.reuse)
+    if len(sweep.points) >= _MANY:
+        print(f"Checking every stage of {len(sweep.points)} points.", flush=True)
     plan = plan_sweep(sweep, known)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     refer_to_shared(sweep.folder, plan)
@@ -82,13 +88,45 @@ def _refuse_ranks() -> None:
 def _run(sweep: Sweep, plan: SweepPlan, record: SweepRecord) -> str | None:
     """Run the stages that points share, then the points; give the signal that stopped it, if one did."""
     launcher = launcher_settings(sweep)
+    _check_ranks(plan, launcher)
     if launcher is not None:
         _run_batches(plan, record, lambda batch: run_on_slurm(launcher, batch, record))
         return None
-    devices = max(stage.devices for planned in plan.points for stage in planned.stages)
+    devices = max(stage.ranks[1] for planned in plan.points for stage in planned.stages)
     with LocalRunner(record, at_once=sweep.options.at_once, devices=devices) as runner:
         _run_batches(plan, record, runner.run)
     return None if runner.stopped_by is None else runner.stopped_by.name
+
+
+def _check_ranks(plan: SweepPlan, launcher: Mapping[str, Any] | None) -> None:
+    """Refuse stages that would find other ranks than they need: a task of an array has the same for all its stages.
+
+    Raises:
+        ConfigError: There are some.
+    """
+    there = None if launcher is None else (int(launcher["nodes"]), int(launcher["tasks_per_node"]))
+    wrong = {
+        f"{planned.point.name}: {stage.verb} with {nodes} x {devices}"
+        for planned in plan.points
+        for stage in planned.stages
+        for nodes, devices in [stage.ranks]
+        if (nodes > 1 if there is None else (nodes, devices) != there)
+    }
+    if not wrong:
+        return
+    listed = "".join(f"\n  - {each}" for each in sorted(wrong)[:_LISTED])
+    more = f"\n  - and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+    if there is None:
+        raise ConfigError(
+            where="trainer.num_nodes", came=f"stages on several nodes (nodes x devices):{listed}{more}\n",
+            expected="1 node: without a launcher a sweep runs on this machine", todo="Add launcher=slurm.",
+        )  # fmt: skip
+    raise ConfigError(
+        where="launcher=slurm",
+        came=f"stages of other ranks than the {there[0]} x {there[1]} (nodes x devices) of a task:{listed}{more}\n",
+        expected="the same for all stages of all points, since an array's tasks are alike",
+        todo="Set devices and num_nodes with trainer=... and trainer.devices=... alone; later stages take them over.",
+    )
 
 
 def _run_batches(plan: SweepPlan, record: SweepRecord, run: Callable[[Sequence[Job]], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from videomae_train.commands.sweep_jobs import StageEnd
 from videomae_train.config.sweep_folders import place_in
 from videomae_train.config.sweep_plan import PlannedPoint, Stage, SweepPlan
 from videomae_train.data.layout import write_json
+from videomae_train.training.heartbeats import host_name
 
 SUMMARY = "sweep.json"
 
@@ -62,12 +64,25 @@ class SweepRecord:
             self._write()
 
     def begin(self, stage: Stage) -> None:
-        """Note that a stage runs."""
+        """Note, and say, that a stage runs."""
         self._note(stage, StageState("running"))
+        self._say(stage, "begins")
 
     def end(self, stage: Stage, end: StageEnd) -> None:
-        """Note how a stage ended."""
+        """Note, and say, how a stage ended."""
         self._note(stage, StageState(end.state, end.reason))
+        self._say(stage, f"{end.state}: {end.reason}" if end.reason else end.state)
+
+    def _say(self, stage: Stage, words: str) -> None:
+        stages = {each.identity: each for planned in self.plan.points for each in planned.stages}
+        finished = sum(each.is_finished for each in stages.values())
+        users = [planned.point.name for planned in self.plan.points if stage in planned.stages]
+        others = f" (and {len(users) - 1} more)" if len(users) > 1 else ""
+        print(
+            f"{datetime.now().astimezone():%H:%M:%S}  {finished}/{len(stages)}  {stage.verb} of {users[0]}{others}"
+            f" {words}",
+            flush=True,
+        )
 
     def state(self, stage: Stage) -> StageState:
         """Say how a stage stands."""
@@ -115,6 +130,8 @@ class SweepRecord:
         return {
             "command": self._command,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": host_name(),
+            "process": os.getpid(),
             "points": {planned.point.name: self._point(planned) for planned in self.plan.points},
             "runs": self._runs(stages),
             "arrays": self._arrays,

@@ -75,7 +75,7 @@ def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: Swee
             for task in [each for each in waiting if each.done()]:
                 _note_end(waiting.pop(task), record, logged, task)
             for left in waiting.values():
-                _note_progress(left, record)
+                _note_progress(left, record, logged)
     except KeyboardInterrupt:
         print(
             f"Slurm's array {array} goes on; scancel {array} ends it. Once it has ended, the same command runs"
@@ -231,9 +231,14 @@ def _wait_for_first_rank(stage: Stage) -> None:
         time.sleep(_SECONDS_BETWEEN_FILES)
 
 
-def _note_progress(job: Job, record: SweepRecord) -> None:
-    stage = next((stage for stage in job.stages if not stage.is_finished), None)
-    if stage is not None and stage.log.exists() and record.state(stage).state != "running":
+def _note_progress(job: Job, record: SweepRecord, logged: Mapping[str, int]) -> None:
+    """Note stages that have printed something since their task was submitted."""
+    stage = _first_missing(job)
+    if (
+        stage is not None
+        and _log_bytes(stage) > logged[stage.identity]
+        and record.state(stage).state != "running"
+    ):
         record.begin(stage)
 
 

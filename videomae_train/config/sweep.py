@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -31,7 +31,7 @@ class SweepOptions(Frozen):
         grids: Each maps keys to one value or a list of them; all combinations are points. A key that begins with
             finetune., probe. or evaluate. belongs to that stage, others to the pretraining; `pretrain: null` has none,
             so that the next stage starts from scratch. Values on the command line multiply every grid; where a grid
-            has the same key, they take its place.
+            has the same key, they take its place, or pick the grids that have them, if the key tells grids apart.
         then: Stages after the pretraining, in their order.
         pretrain: Overrides of the pretraining at every point, before those of the command line.
         finetune: The same of the fine-tuning; ${...} is a value of the point's pretraining.
@@ -144,11 +144,7 @@ def read_sweep(arguments: Sequence[str]) -> Sweep:
     folder = next((_value(each) for each in given if each.key_or_group == "run"), f"runs/sweeps/{chosen}")
     shared = [_setting(each) for each in given if not _selects(each) and each.key_or_group not in _OURS]
     options = _options(selecting)
-    own = {each.label for each in [*shared, *itertools.chain(*axes)]}
-    grids = [_grid_axes(grid, without=own) for grid in options.grids] or [[]]
-    combinations = [tuple(each) for grid in grids for each in itertools.product(*grid, *axes)]
-    if any(own & grid.keys() for grid in options.grids):
-        combinations = list(dict.fromkeys(combinations))  # grids may have differed in nothing else
+    combinations = _combinations(options.grids, shared, axes)
     _check_stages(options, [*shared, *itertools.chain(*combinations)])
     return Sweep(
         Path(folder).absolute(), options, named_points(combinations), tuple(shared), tuple(selecting)
@@ -213,12 +209,45 @@ def _options(selecting: Sequence[str]) -> SweepOptions:
     return validate_config(PRETRAIN, values, SweepOptions)
 
 
-def _grid_axes(grid: Mapping[str, Any], without: Container[str]) -> list[list[Setting]]:
+def _grid_axes(grid: Mapping[str, Any]) -> dict[str, list[Setting]]:
     def axis(name: str, values: Any) -> list[Setting]:
         each = cast("list[Any]", values) if isinstance(values, list) else [values]
         return [Setting(*stage_and_key(name), in_grammar(value)) for value in each]
 
-    return [axis(name, values) for name, values in grid.items() if name not in without]
+    return {name: axis(name, values) for name, values in grid.items()}
+
+
+def _combinations(
+    grids: Sequence[Mapping[str, Any]], shared: Sequence[Setting], axes: Sequence[list[Setting]]
+) -> list[tuple[Setting, ...]]:
+    """Combine the grids with the values of the command line, which take the place of a grid's own.
+
+    Where a key tells the grids apart (masking: one for tube and random, one for frame), values of theirs pick the
+    grids that have them.
+    """
+    own = {each.label for each in [*shared, *itertools.chain(*axes)]}
+    combinations: list[tuple[Setting, ...]] = []
+    for grid in [_grid_axes(grid) for grid in grids] or [{}]:
+        fixed = [_picked(grid, [each], grids) for each in shared]
+        varied = [_picked(grid, axis, grids) for axis in axes]
+        if all(fixed):
+            rest = [values for name, values in grid.items() if name not in own]
+            combinations += itertools.product(*rest, *varied)
+    return list(dict.fromkeys(combinations)) if any(own & grid.keys() for grid in grids) else combinations
+
+
+def _picked(
+    grid: Mapping[str, Sequence[Setting]], given: list[Setting], grids: Sequence[Mapping[str, Any]]
+) -> list[Setting]:
+    """Leave of the values given for a key those that are a grid's, if the key tells the grids apart by them."""
+    name = given[0].label
+    of_grids = [{each.value for each in other[name]} for other in map(_grid_axes, grids) if name in other]
+    told_apart = len(of_grids) > 1 and sum(map(len, of_grids)) == len(set[str | None]().union(*of_grids))
+    known = set[str | None]().union(*of_grids)
+    if name not in grid or not told_apart or not all(each.value in known for each in given):
+        return given
+    mine = {each.value for each in grid[name]}
+    return [each for each in given if each.value in mine]
 
 
 def _check_stages(options: SweepOptions, settings: Sequence[Setting]) -> None:

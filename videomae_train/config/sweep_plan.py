@@ -33,14 +33,14 @@ class Stage:
         identity: Hash of its recipe, of the videos it takes and of the stages before it; 16 hexadecimal digits.
         folder: Of its run; absolute.
         words: Its whole command line behind the verb.
-        devices: How many it takes on a node.
+        ranks: Nodes, and devices on each.
     """
 
     verb: str
     identity: str
     folder: Path
     words: tuple[str, ...]
-    devices: int = 1
+    ranks: tuple[int, int] = (1, 1)
 
     @property
     def log(self) -> Path:
@@ -100,7 +100,10 @@ class _Draft:
             words.append(f"weights={quoted(folders[self.before.identity] / 'weights')}")
         if self.model is not None:
             words.append(RESUME)
-        return Stage(self.verb, self.identity, folder, tuple(words), self.checked.devices)
+            if not any(word.startswith("logger.name=") for word in self.words):
+                # Weights & Biases shows runs by their names, of which the last part of the folder is the same for all.
+                words.append(f"logger.name={quoted(f'{folder.parent.name}/{folder.name}')}")
+        return Stage(self.verb, self.identity, folder, tuple(words), self.checked.ranks)
 
 
 def plan_sweep(sweep: Sweep, known: Mapping[str, str]) -> SweepPlan:

@@ -32,14 +32,14 @@ class Checked(NamedTuple):
     Attributes:
         recipe: What makes it what it is.
         model: What it trains, a classifier with its classes; None where it only scores.
-        devices: How many it takes on a node.
+        ranks: Nodes, and devices on each.
         words: Further ones of its command line, which several ways to ask for the same have in common.
         seen: Words that let a score take clips as this stage was trained on.
     """
 
     recipe: dict[str, Any]
     model: VideoMAEConfig | None
-    devices: int
+    ranks: tuple[int, int]
     words: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
 
@@ -63,10 +63,10 @@ def _check_pretrain(words: Sequence[str]) -> Checked:
     step_plan(config, len(videos))
     recipe = {**recipe_values(config.given()), "videos": videos.fingerprint}
     ratio = _ratio_of_slots(config)
-    devices = config.trainer.devices
+    ranks = (config.trainer.num_nodes, config.trainer.devices)
     if ratio is None:
-        return Checked(recipe, config.model, devices)
-    return Checked({**recipe, "masking.ratio": ratio}, config.model, devices, (f"masking.ratio={ratio}",))
+        return Checked(recipe, config.model, ranks)
+    return Checked({**recipe, "masking.ratio": ratio}, config.model, ranks, (f"masking.ratio={ratio}",))
 
 
 def _ratio_of_slots(config: PretrainConfig) -> float | None:
@@ -89,13 +89,14 @@ def _check_classifier(verb: str, words: Sequence[str]) -> Checked:
         check_apart(config, videos.selection, videos.val_selection)
     model = config.architecture(dict(enumerate(videos.classes)))
     recipe = {**recipe_values(config.given()), "videos": videos.selection.fingerprint}
-    return Checked(recipe, model, config.trainer.devices, seen=_seen_by(config.data))
+    ranks = (config.trainer.num_nodes, config.trainer.devices)
+    return Checked(recipe, model, ranks, seen=_seen_by(config.data))
 
 
 def _seen_by(data: FinetuneDataOptions) -> tuple[str, ...]:
     """Give the words of `videomae evaluate` for clips like those of a training; uniform windows' test is published."""
     antialias = str(data.crop_resampling == "uint8_antialias").lower()
-    if data.windows == "uniform":
+    if data.windows.startswith("uniform"):
         pace = ("data.windows=interleaved", "data.num_clips=2", "data.stride=null")
     else:
         stride = "null" if data.stride is None else data.stride
@@ -109,7 +110,7 @@ def _check_probe(words: Sequence[str]) -> Checked:
     if "knn" not in composed:
         return _check_classifier("probe", words)
     config = load_config("probe", composed, NeighboursConfig)
-    return Checked(neighbour_recipe(config), None, config.devices)
+    return Checked(neighbour_recipe(config), None, (config.num_nodes, config.devices))
 
 
 def _check_evaluate(words: Sequence[str]) -> Checked:
@@ -119,7 +120,7 @@ def _check_evaluate(words: Sequence[str]) -> Checked:
     videos = dataset.select(config.data.selection)
     values = config.model_dump(mode="json", exclude=_MACHINE_OF_EVALUATE)
     values["data"].pop("path")
-    return Checked({**values, "videos": videos.fingerprint}, None, config.devices)
+    return Checked({**values, "videos": videos.fingerprint}, None, (config.num_nodes, config.devices))
 
 
 _CHECKS: dict[str, Callable[[Sequence[str]], Checked]] = {

@@ -47,11 +47,12 @@ def pretrain_watch(
 
 
 def _probe_videos(config: PretrainConfig, selection: str) -> Callable[[], BatchLoader]:
-    """Open labelled videos, always the same few of a selection; a loader of their middle clips for each probe."""
+    """Open labelled videos, in every run the same few of a selection; a loader of their middle clips for each probe."""
     probe = config.watch.probe
     assert probe.path is not None
     whole = PackedDataset.open(probe.path, config.loader.storage).select(selection)
-    few = keyed_permutation(len(whole), config.seed, "probe", selection)[: probe.videos]
+    # Not by the run's seed: runs of several seeds are compared by this score.
+    few = keyed_permutation(len(whole), 0, "probe", selection)[: probe.videos]
     options = EvaluationDataOptions(
         path=probe.path, selection=selection, num_frames=config.data.num_frames, size=config.data.size,
         windows="middle_strided", stride=probe.stride, frame_interval_sec=None, num_clips=1, num_crops=1,

@@ -255,7 +255,7 @@ class RecordedStage(NamedTuple):
     """How a stage stands by its sweep's record.
 
     Attributes:
-        state: waiting, running, finished, failed or stopped.
+        state: waiting, running, finished, failed or stopped; lost where it ran, and its sweep's process is gone.
         reason: Why; may be empty.
         written: When the record was, ISO 8601 in UTC; empty where it does not say.
     """
@@ -269,6 +269,8 @@ class RecordedStage(NamedTuple):
         """State and reason."""
         if self.state == "waiting":
             return "has not begun"
+        if self.state == "lost":
+            return "it ran when its sweep's process ended without a word"
         return f"{self.state}: {self.reason}" if self.reason else self.state
 
 
@@ -284,6 +286,8 @@ class Point:
         problems: What is missing, beside what the stages say themselves.
         failures: Stages that failed without a run that could say so -> why.
         is_waiting: Whether a sweep's record names it, and none of its stages has begun.
+        running: The stage that runs by its sweep's record, where it has left no run that says so; a score leaves
+            nothing before its end. Empty where there is none.
     """
 
     name: str
@@ -293,8 +297,25 @@ class Point:
     problems: tuple[str, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict[str, str])
     is_waiting: bool = False
+    running: str = ""
 
     @property
     def trainings(self) -> tuple[TrainingFacts, ...]:
         """The stages that trained, in order."""
         return tuple(stage for stage in (self.pretraining, self.classifier) if stage is not None)
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """The stage that decides about the point, where there is one, and its state."""
+        for verb in self.failures:
+            return verb, "failed"
+        if self.is_waiting:
+            return "", "waiting"
+        for stage in self.trainings:
+            if stage.state.name != "finished":
+                return stage.verb, stage.state.name
+        if self.running:
+            return self.running, "running"
+        if not self.trainings and self.evaluation is None:
+            return "", "not started"
+        return "", "incomplete" if self.problems else "finished"

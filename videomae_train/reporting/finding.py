@@ -38,6 +38,7 @@ from videomae_train.reporting.reading import (
 PRETRAIN, CLASSIFY, EVALUATE = ("pretrain",), ("finetune", "probe"), ("evaluate", "evaluation")
 _STAGES = (*PRETRAIN, *CLASSIFY, *EVALUATE)
 _REFERENCE = "stage.json"
+_SLURM_LOGS = "slurm"  # configs/launcher/slurm.yaml
 _NO_REASON = "its sweep does not say why"
 
 
@@ -150,7 +151,9 @@ class _Reader:
         return True
 
     def _take_other(self, folder: Path) -> None:
-        """Take an empty folder, in which a point was to begin, and note any other."""
+        """Take an empty folder, in which a point was to begin, and note any other but Slurm's logs."""
+        if folder.name == _SLURM_LOGS and recorded_points(folder.parent):
+            return
         if any(each.name != ".hydra" for each in folder.iterdir()):
             self.passed_by.append(folder)
         else:
@@ -261,6 +264,8 @@ def _without_run(point: Point, stage: str, recorded: RecordedStage | None) -> Po
     """Say of a stage that left no run how it stands by the sweep's record."""
     if recorded is not None and recorded.state == "failed":
         return replace(point, failures={**point.failures, stage: recorded.reason or _NO_REASON})
+    if recorded is not None and recorded.state == "running":
+        return replace(point, running=point.running or stage)
     return _with_problem(point, f"{stage}: {'has not begun' if recorded is None else recorded.words}")
 
 

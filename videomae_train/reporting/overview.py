@@ -88,20 +88,9 @@ def _run_row(point: Point) -> tuple[str | Cell, ...]:
 
 
 def _state_cell(point: Point) -> Cell:
-    """Give the state of the first stage that is not finished, or what is missing after it."""
-    for verb in point.failures:
-        return Cell(f"{verb} failed", f"{verb} failed", "error")
-    if point.is_waiting:
-        return Cell("waiting", "waiting", "note")
-    for stage in point.trainings:
-        if stage.state.name != "finished":
-            words = f"{stage.verb} {stage.state.name}"
-            return Cell(words, words, tone_of(stage.state))
-    if not point.trainings and point.evaluation is None:
-        return Cell("nothing there", "nothing there", "warning")
-    if point.problems:
-        return Cell("incomplete", "incomplete", "warning")
-    return Cell("finished", "finished", "good")
+    verb, state = point.state
+    words = f"{verb} {state}".strip()
+    return Cell(words, words, tone_of(state))
 
 
 def hours_of(point: Point) -> float | None:
@@ -117,7 +106,7 @@ def _ratio_parts(points: Sequence[Point], figures: Path) -> list[Part]:
     if not lines:
         return []
     path = figures / "score-by-ratio.png"
-    scores_by_ratio(path, lines, {**_scratch(points), **_chance(points)})
+    scores_by_ratio(path, lines, {**_scratch(points), **_floor(points)})
     caption = (
         "Filled marks: mean over seeds with a 95 % t-interval of that mean. Hollow marks: a single run with a bootstrap"
         " interval over its test videos, which says nothing about other seeds; dots join what is not sure. Averaged are"
@@ -154,10 +143,16 @@ def _scratch(points: Sequence[Point]) -> dict[str, float]:
     return {f"{name} (n = {len(of_seeds)})": mean(of_seeds) for name, of_seeds in scores.items()}
 
 
-def _chance(points: Sequence[Point]) -> dict[str, float]:
-    """Give the level of guessing, where all scores have it in common."""
-    counts = {len(point.evaluation.classes) for point in points if point.evaluation is not None}
-    return {"chance": 1 / counts.pop()} if len(counts) == 1 and min(counts) > 1 else {}
+def _floor(points: Sequence[Point]) -> dict[str, float]:
+    """Give what always naming the commonest class scores, where all scores have it in common."""
+    counts = {
+        tuple(row.num_videos for row in point.evaluation.classes)
+        for point in points
+        if point.evaluation is not None
+    }
+    if len(counts) != 1 or len(of_classes := counts.pop()) < 2 or not sum(of_classes):
+        return {}
+    return {"always the commonest class": max(of_classes) / sum(of_classes)}
 
 
 def _cost_parts(points: Sequence[Point], figures: Path) -> list[Part]:

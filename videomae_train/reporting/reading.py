@@ -24,6 +24,7 @@ from videomae_train.reporting.facts import (
     VideoPredictions,
 )
 from videomae_train.reporting.states import Signs, judge_state
+from videomae_train.training.heartbeats import host_name, process_is_running
 from videomae_train.training.metrics import read_records
 
 Row = TypeVar("Row")
@@ -148,10 +149,15 @@ def recorded_stages(point: Path) -> Mapping[str, RecordedStage]:
     record = _mapping(point.parent / "sweep.json", [])
     stages = _dict(_dict(_dict(record.get("points")).get(point.name)).get("stages"))
     written = str(record.get("written") or "")
-    return {
-        verb: RecordedStage(str(about.get("state") or "waiting"), str(about.get("reason") or ""), written)
-        for verb, about in ((verb, _dict(about)) for verb, about in stages.items())
-    }
+    process = record.get("process") if record.get("host") == host_name() else None
+    is_gone = isinstance(process, int) and not process_is_running(process) and not record.get("arrays")
+
+    def recorded(about: Mapping[str, Any]) -> RecordedStage:
+        state = str(about.get("state") or "waiting")
+        state = "lost" if state == "running" and is_gone else state
+        return RecordedStage(state, str(about.get("reason") or ""), written)
+
+    return {verb: recorded(_dict(about)) for verb, about in stages.items()}
 
 
 def _probe_settings(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def summary_sentences(points: Sequence[Point]) -> list[str]:
     """Say what came out."""
     if len(points) == 1:
         return _sentences_of(points[0])
-    counts = Counter(state_of(point) for point in points)
+    counts = Counter(point.state[1] for point in points)
     first = (
         f"{len(points)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.most_common()) + "."
     )
@@ -142,18 +142,6 @@ def _score_in_words(score: EvaluationFacts) -> str:
     )
 
 
-def state_of(point: Point) -> str:
-    """Name a point's state: that of the first stage which is not finished."""
-    if point.failures:
-        return "failed"
-    if point.is_waiting:
-        return "waiting"
-    unfinished = (stage.state.name for stage in point.trainings if stage.state.name != "finished")
-    if point.trainings or point.evaluation:
-        return next(unfinished, "incomplete" if point.problems else "finished")
-    return "not started"
-
-
 def _all_remarks(found: Found, notes: Sequence[str]) -> list[Remark]:
     """Gather what a reader should know of all points, a run that several share once, the worst first."""
     remarks: list[Remark] = [Remark("note", note) for note in notes]
@@ -196,7 +184,7 @@ def _point_sections(
     first: list[Part] = [Remarks(tuple(problems))] if problems else []
     if not fold:
         of_stages = [
-            Section(verb.capitalize(), tuple(parts), note=stage.state.name, tone=tone_of(stage.state))
+            Section(verb.capitalize(), tuple(parts), note=stage.state.name, tone=tone_of(stage.state.name))
             for (verb, parts), stage in zip(stages, point.trainings, strict=True)
         ]
         return [Section("Missing", tuple(first)), Section("Evaluation", tuple(scores)), *of_stages]
@@ -206,9 +194,8 @@ def _point_sections(
 
 def _note(point: Point) -> tuple[str, Tone]:
     score = "" if point.evaluation is None else f", top-1 {point.evaluation.top1:.3f}"
-    state = state_of(point)
-    tones: dict[str, Tone] = {"finished": "good", "failed": "error", "running": "note", "waiting": "note"}
-    return f"{state}{score}", tones.get(state, "warning")
+    _, state = point.state
+    return f"{state}{score}", tone_of(state)
 
 
 def _stage_parts(point: Point, stage: TrainingFacts, figures: Path, *, fold: bool) -> list[Part]:

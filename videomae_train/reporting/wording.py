@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from videomae_train.reporting.facts import State, TrainingFacts
+from videomae_train.reporting.facts import TrainingFacts
 from videomae_train.reporting.parts import Cell, Tone
 
 UNKNOWN = "–"
 _TONES: dict[str, Tone] = {
     "finished": "good", "running": "note", "preempted": "warning", "failed": "error", "silent": "warning",
-    "not started": "note",
+    "not started": "note", "waiting": "note", "incomplete": "warning",
 }  # fmt: skip
 
 
@@ -56,9 +56,9 @@ def progress_text(facts: TrainingFacts) -> str:
     return f"{facts.steps}" if facts.total_steps is None else f"{facts.steps} of {facts.total_steps}"
 
 
-def tone_of(state: State) -> Tone:
-    """Colour a state."""
-    return _TONES[state.name]
+def tone_of(state: str) -> Tone:
+    """Colour a run's or a point's state, by its name."""
+    return _TONES[state]
 
 
 def loss_beside_baselines(facts: TrainingFacts) -> str:
