@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -203,6 +204,40 @@ def test_score__says_which_weights_and_what_they_know(
     whole, text = said["weights", "whole/test"]
     assert (whole["trained_on"], whole["num_videos"]) == (4, 6)
     assert "Beware: weights trained on 4 of them." in text
+
+
+def test_score_on_other_clips_than_those_of_the_training__says_so(
+    packed: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A classifier of every second frame says little about every fourth, and nothing else would show it."""
+    words = ["data.selection=split1/test", "card=false", "data.stride=3", "data.antialias=false"]
+    assert evaluate(packed, trained / "split1" / "weights", tmp_path / "run", *words) == 0
+    said = r"Beware: weights trained on other clips \(stride \d, with antialias\)\."
+    assert re.search(said, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("words", [["data.stride=3"], ["data.windows=uniform", "data.stride=null"]])
+def test_end_of_a_fine_tuning__is_the_command_that_scores_it(
+    words: list[str], packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [f"data.path={packed}", "data.selection=split1/train", "data.val_selection=split1/test"]
+    assert videomae("finetune", "model=tiny", *SMALL, *QUICK, *data, *words, f"run={tmp_path / 'run'}") == 0
+    (command,) = re.findall(r"^Score: videomae (.*)$", capsys.readouterr().out, re.M)
+    assert videomae(*shlex.split(command), "loader.num_workers=0", f"run={tmp_path / 'score'}") == 0
+    assert metrics_of(tmp_path / "score")["remarks"] == ""
+
+
+def test_mixed_precision__is_near_and_said_to_be(
+    packed: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probabilities: list[np.ndarray] = []
+    for precision in ("fp32", "bf16"):
+        assert evaluate(packed, weights, tmp_path / precision, f"precision={precision}") == 0
+        assert metrics_of(tmp_path / precision)["precision"] == precision
+        assert (", bf16\n" in capsys.readouterr().out) == (precision == "bf16")
+        probabilities.append(np.load(tmp_path / precision / "scores.npz")["probabilities"])
+    assert not np.array_equal(*probabilities)
+    np.testing.assert_allclose(*probabilities, atol=0.01)
 
 
 def test_card__gets_the_score_once(packed: Path, trained: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from videomae_train.evaluation.scoring import score_videos
 from videomae_train.inference import Prediction, VideoPredictor
 from videomae_train.inference.prediction import published_views
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification, load_classifier
+from videomae_train.model.cards import TrainedClips, Videos, WeightsFacts, new_card
 
 
 def predictor_of(weights: Path, **changes: Any) -> VideoPredictor:
@@ -67,6 +69,49 @@ def test_three_lines__of_python(weights: Path, files: list[Path]) -> None:
         assert sum(probabilities(prediction).values()) == pytest.approx(1.0)
     assert (predictor.views.num_clips, predictor.views.num_crops, predictor.views.stride) == (5, 3, 4)
     assert (predictor.views.num_frames, predictor.views.size) == (4, 16)
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "views"),
+    [
+        (TrainedClips(False, 2, None, antialias=False), {}, ("spread", 2, None, False, 5)),
+        (TrainedClips(False, None, 0.1, antialias=True), {}, ("spread", None, 0.1, True, 5)),
+        (TrainedClips(True, None, None, antialias=True), {}, ("interleaved", None, None, True, 2)),
+        (
+            TrainedClips(True, None, None, antialias=True),
+            {"num_clips": 3},
+            ("interleaved", None, None, True, 3),
+        ),
+        (TrainedClips(False, 2, None, antialias=False), {"stride": 3}, ("spread", 3, None, True, 5)),
+        (TrainedClips(False, 2, None, antialias=False), {"windows": "spread"}, ("spread", 4, None, True, 5)),
+        (None, {}, ("spread", 4, None, True, 5)),
+    ],
+)
+def test_clips__are_those_of_the_training_where_the_card_says_so(
+    trained: TrainedClips | None,
+    asked: dict[str, Any],
+    views: tuple[object, ...],
+    weights: Path,
+    tmp_path: Path,
+) -> None:
+    folder = Path(shutil.copytree(weights, tmp_path / "weights"))
+    facts = WeightsFacts(1, 1, None, Videos("split/train", "abc", 1), clips=trained)
+    (folder / "README.md").write_text(
+        new_card("t", rows={}, settings="", name="n", started_from=None, facts=facts)
+    )
+    found = VideoPredictor.from_pretrained(folder, device="cpu", num_workers=0, **asked).views
+    assert (
+        found.windows, found.stride, found.frame_interval_sec, found.antialias, found.num_clips
+    ) == views  # fmt: skip
+
+
+def test_mixed_precision__is_near_and_not_the_same(weights: Path, files: list[Path]) -> None:
+    exact, mixed = (
+        next(iter(predictor_of(weights, precision=precision).predict(files[:1])))
+        for precision in ("fp32", "bf16")
+    )
+    assert probabilities(mixed) != probabilities(exact)
+    assert probabilities(mixed) == pytest.approx(probabilities(exact), abs=0.01)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -2,17 +2,27 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import ModelCardData, model_index_to_eval_results
 
 from videomae_train.errors import CheckpointError
-from videomae_train.model.cards import CardScore, Videos, WeightsFacts, add_score, new_card, read_facts
+from videomae_train.model.cards import (
+    CardScore,
+    TrainedClips,
+    Videos,
+    WeightsFacts,
+    add_score,
+    new_card,
+    read_facts,
+)
 
 TRAINED = Videos("split1/train", "abc", 290, per_class=5, per_class_seed=3)
 CHOSEN = Videos("split1/val", "def", 40)
-FACTS = WeightsFacts(110, 300, 0.999, TRAINED, CHOSEN, "1 x 1 views", 0.875)
+CLIPS = TrainedClips(is_whole=False, stride=2, frame_interval_sec=None, antialias=False)
+FACTS = WeightsFacts(110, 300, 0.999, TRAINED, CHOSEN, "1 x 1 views", 0.875, CLIPS)
 SCORE = CardScore(
     "my set",
     Videos("split1/test", "fed", 104),
@@ -52,6 +62,27 @@ def test_facts__come_back_as_they_were_written(tmp_path: Path, facts: WeightsFac
     add_score(tmp_path, SCORE)
     assert read_facts(tmp_path) == facts
     assert facts.kind == ("last" if facts.chosen_on is None else "best")
+
+
+def test_facts__of_a_card_that_says_nothing_of_clips(tmp_path: Path) -> None:
+    file = write(tmp_path) / "README.md"
+    before, _, after = file.read_text().partition("  clips:\n")
+    file.write_text(before + after.partition("antialias: false\n")[2])
+    assert read_facts(tmp_path) == replace(FACTS, clips=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({"stride": 4}, "stride 2"),
+        ({"stride": None, "frame_interval_sec": 0.16}, "stride 2"),
+        ({"is_whole": True, "stride": None, "antialias": True}, "stride 2, without antialias"),
+    ],
+)
+def test_clips__are_told_apart(changes: dict[str, Any], words: str) -> None:
+    assert CLIPS.unlike(replace(CLIPS, **changes)) == words
+    assert bool(replace(CLIPS, **changes).unlike(CLIPS)) == bool(words)
 
 
 def test_facts__of_others_are_not_known(tmp_path: Path) -> None:

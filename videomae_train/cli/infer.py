@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+if TYPE_CHECKING:  # torch, which help does without
+    from videomae_train.evaluation.number_format import PrecisionName
 
 
 @click.command(short_help="Classify video files.")
@@ -25,19 +28,20 @@ import click
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write a file instead of printing."
 )
-@click.option("--clips", type=click.IntRange(1), default=5, show_default=True, help="Clips of each video.")
+@click.option(
+    "--clips", type=click.IntRange(1), help="Clips of each video.  [default: 5, or 2 of interleaved windows]"
+)
 @click.option("--crops", type=click.IntRange(1), default=3, show_default=True, help="Crops of each clip.")
 @click.option(
     "--stride",
     type=click.IntRange(1),
-    help="Frames of the video from one frame of a clip to the next.  [default: 4 with --windows spread]",
+    help="Frames of the video from one frame of a clip to the next.  [default: as the weights were trained, else 4]",
 )
 @click.option(
     "--windows",
     type=click.Choice(["spread", "interleaved"]),
-    default="spread",
-    show_default=True,
-    help="How a video's clips lie; interleaved, each over the whole of it, is for models of Something-Something.",
+    help="How a video's clips lie; interleaved, each over the whole of it, is for models of Something-Something."
+    "  [default: as the weights were trained, else spread]",
 )
 @click.option(
     "--workers",
@@ -62,33 +66,53 @@ import click
     show_default=True,
     help="Where.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="bf16 or fp16: mixed precision, several times as fast on a GPU.",
+)
 def predict(
     weights: str,
     videos: tuple[str, ...],
     top_k: int,
     format_: str,
     out: Path | None,
-    clips: int,
+    clips: int | None,
     crops: int,
     stride: int | None,
-    windows: Literal["spread", "interleaved"],
+    windows: Literal["spread", "interleaved"] | None,
     workers: int | None,
     batch_videos: int,
     timeout_sec: float,
     accelerator: str,
+    precision: PrecisionName,
 ) -> None:
     """Say what VIDEO shows, with the classifier WEIGHTS: a weights folder, a run, an official file or a hub id.
 
     VIDEO is a file of any length; a folder, at any depth; a list, which is a .txt file with a path in each line or a
     .csv or .tsv file with a column `path`; or - for paths on standard input.
 
-    Probabilities are means over all views of a video, as `videomae evaluate` scores them. A video that cannot be read
-    is a row with the reason; exit code 1 when none can.
+    Probabilities are means over all views of a video, as `videomae evaluate` scores them; clips are like those that the
+    weights were trained on, where their card says so, unless --stride or --windows is given. A video that cannot be
+    read is a row with the reason; exit code 1 when none can.
     """
     from videomae_train.commands.predict import PredictOptions, run_predict
 
     options = PredictOptions(
-        top_k, format_, out, clips, crops, stride, windows, workers, batch_videos, timeout_sec, accelerator
+        top_k,
+        format_,
+        out,
+        clips,
+        crops,
+        stride,
+        windows,
+        workers,
+        batch_videos,
+        timeout_sec,
+        accelerator,
+        precision,
     )
     run_predict(weights, videos, options)
 
@@ -176,6 +200,13 @@ def predict(
     show_default=True,
     help="Where.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="bf16 or fp16: mixed precision, several times as fast on a GPU.",
+)
 def features(
     weights: str,
     videos: tuple[str, ...],
@@ -194,6 +225,7 @@ def features(
     batch_clips: int,
     timeout_sec: float,
     accelerator: str,
+    precision: PrecisionName,
 ) -> None:
     """Write features of each VIDEO, from weights of any kind: pretrained, fine-tuned, an encoder alone.
 
@@ -218,5 +250,6 @@ def features(
         batch_clips=batch_clips,
         timeout_sec=timeout_sec,
         accelerator=accelerator,
+        precision=precision,
     )
     run_features(weights, videos, options)

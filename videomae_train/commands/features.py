@@ -18,6 +18,7 @@ from videomae_train.data.index import WHOLE_SET, PackedDataset
 from videomae_train.data.layout import DESCRIPTION_FILE
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.evaluation.memory import naming_full_memory
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.inference import VideoFeatures, find_videos
 from videomae_train.inference.array_files import ArrayFormat
 from videomae_train.inference.feature_files import (
@@ -55,6 +56,7 @@ class FeaturesOptions:
         batch_clips: Clips in a forward pass.
         timeout_sec: The longest that a decoder may take.
         accelerator: auto, cpu or gpu.
+        precision: Of the matrix products.
     """
 
     out: Path
@@ -72,6 +74,7 @@ class FeaturesOptions:
     batch_clips: int
     timeout_sec: float
     accelerator: str
+    precision: PrecisionName
 
 
 def run_features(weights: str, videos: Sequence[str], options: FeaturesOptions) -> None:
@@ -182,6 +185,7 @@ def _extractor(weights: str, options: FeaturesOptions) -> VideoFeatures:
         num_workers=options.num_workers,
         batch_clips=options.batch_clips,
         decode_timeout_sec=options.timeout_sec,
+        precision=options.precision,
     )
 
 

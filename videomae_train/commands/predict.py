@@ -16,8 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from videomae_train.config.devices import pick_device
+from videomae_train.config.scores import describe_views
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.evaluation.memory import naming_full_memory
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.inference import ClassProbability, Prediction, VideoPredictor, find_videos
 
 
@@ -29,27 +31,29 @@ class PredictOptions:
         top_k: Classes named of each video.
         format: "table", "json" (one object a line) or "csv".
         out: File to write; None prints.
-        num_clips: Clips of each video.
+        num_clips: Clips of each video; None takes as many as belong to the windows.
         num_crops: Crops of each clip.
-        stride: Frames of the video from one frame of a clip to the next; None takes what belongs to the windows.
-        windows: "spread" or "interleaved".
+        stride: Frames of the video from one frame of a clip to the next; None beside windows=None takes the training's.
+        windows: "spread" or "interleaved"; None likewise.
         num_workers: Processes that decode; None chooses.
         batch_videos: Videos in a forward pass.
         timeout_sec: The longest that decoding one video may take.
         accelerator: auto, cpu or gpu.
+        precision: Of the matrix products.
     """
 
     top_k: int
     format: str
     out: Path | None
-    num_clips: int
+    num_clips: int | None
     num_crops: int
     stride: int | None
-    windows: Literal["spread", "interleaved"]
+    windows: Literal["spread", "interleaved"] | None
     num_workers: int | None
     batch_videos: int
     timeout_sec: float
     accelerator: str
+    precision: PrecisionName
 
 
 def run_predict(weights: str, videos: Sequence[str], options: PredictOptions) -> None:
@@ -72,8 +76,10 @@ def run_predict(weights: str, videos: Sequence[str], options: PredictOptions) ->
         num_workers=options.num_workers,
         batch_videos=options.batch_videos,
         decode_timeout_sec=options.timeout_sec,
+        precision=options.precision,
     )
     messages = Console(stderr=True, highlight=False, soft_wrap=True)
+    messages.print(f"Views: {describe_views(predictor.views, options.precision)}.", markup=False)
     for note in found.notes:
         messages.print(note, markup=False)
     with _opened(options.out) as file, naming_full_memory("Lower --batch-videos, --clips or --crops."):

@@ -12,6 +12,8 @@ from typing import Literal, TypeVar
 from omegaconf import DictConfig
 
 from videomae_train.commands.messages import say
+from videomae_train.config.clips import clips_of_training, scoring_words
+from videomae_train.config.grammar import quoted
 from videomae_train.config.loader import (
     load_job,
     names_only_a_run,
@@ -22,6 +24,7 @@ from videomae_train.config.loader import (
 from videomae_train.config.outcome import BEST_WEIGHTS, TrainOutcome
 from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.model.cards import TrainedClips
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.requeue import requeue_after
@@ -44,7 +47,21 @@ def run_finetune(verb: Literal["finetune", "probe"], mapping: DictConfig) -> Non
     config = _load_training(verb, mapping, FinetuneConfig)
     from videomae_train.config import verbs
 
-    _end_training(config.run, verbs.finetune(config, verb))
+    outcome = verbs.finetune(config, verb)
+    _end_training(config.run, outcome)
+    if outcome.preempted_by is None and global_rank() == 0:
+        say(f"Score: {' '.join(_scoring_command(config, outcome))}")
+
+
+def _scoring_command(config: FinetuneConfig, outcome: TrainOutcome) -> list[str]:
+    """Write the command that scores the weights on clips like those they were trained on."""
+    defaults = scoring_words(TrainedClips(False, 4, None, antialias=True))  # configs/data/evaluate.yaml
+    selection = config.data.val_selection or "<split/part>"
+    return [
+        *("videomae", "evaluate", f"weights={quoted(outcome.weights)}"),
+        *(f"data.path={quoted(config.data.path)}", f"data.selection={selection}"),
+        *(word for word in scoring_words(clips_of_training(config.data)) if word not in defaults),
+    ]
 
 
 def _load_training(verb: str, mapping: DictConfig, schema: type[Training]) -> Training:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
+from videomae_train.config.clips import clips_of_training
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.model.cards import Videos, WeightsFacts, new_card
 from videomae_train.training.plan import StepPlan
@@ -56,6 +57,7 @@ def classifier_card(
         chosen_on=None if best is None else best.videos,
         chosen_by=None if best is None else best.views,
         chosen_top1=None if best is None else best.score.top1,
+        clips=clips_of_training(data),
     )
     few = f", {data.per_class} of each class (seed {data.per_class_seed})" if data.per_class else ""
     rows = {

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from videomae_train.config.clips import clips_of_views
 from videomae_train.config.devices import loader_options
 from videomae_train.config.ranks import start_ranks
 from videomae_train.config.schema import EvaluateConfig
@@ -19,6 +20,7 @@ from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.layout import write_json
 from videomae_train.data.loader import evaluation_loader
+from videomae_train.data.options import ViewOptions
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.ranks import Ranks
 from videomae_train.evaluation.scoring import Accuracy, VideoScores, measure_accuracy, score_videos
@@ -39,11 +41,13 @@ class ScoredWeights:
         facts: As their card has it; None where there is none by a fine-tuning of ours.
         trained_on: Of the scored selection's videos, how many they were trained on; None if that is not known.
         chosen_on: The same for those by whose score they were chosen as the best.
+        other_clips: How the clips lay that they were trained on, as far as those of the score differ; may be empty.
     """
 
     facts: WeightsFacts | None
     trained_on: int | None
     chosen_on: int | None
+    other_clips: str = ""
 
     @property
     def words(self) -> str:
@@ -64,9 +68,9 @@ class ScoredWeights:
             if self.trained_on == num_videos
             else f"trained on {self.trained_on} of them"
         )
-        return "; ".join(
-            words for words, count in ((trained, self.trained_on), (chosen, self.chosen_on)) if count
-        )
+        clips = f"trained on other clips ({self.other_clips})"
+        said = ((trained, self.trained_on), (chosen, self.chosen_on), (clips, self.other_clips))
+        return "; ".join(words for words, is_so in said if is_so)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def evaluate(
         loader = loader_options(config.loader, config.accelerator)
         batches = evaluation_loader(share, loader, batch_videos=config.batch_videos)
         shown = show(batches, len(share)) if rank == 0 else batches
-        return score_videos(model.to(device), shown, device)
+        return score_videos(model.to(device), shown, device, config.precision)
 
     scores = ranks.score(one_rank)
     return (
@@ -183,11 +187,12 @@ def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoSc
     accuracy, today = measure_accuracy(scores), datetime.now(UTC).date().isoformat()
     folder = local_folder(config.weights)
     facts = None if folder is None else read_facts(folder)
-    weights = _scored_weights(facts, videos)
-    views = describe_views(config.data)
+    weights = _scored_weights(facts, videos, config.data)
+    views = describe_views(config.data, config.precision)
     selected = Videos(videos.selection.name, videos.selection.fingerprint, len(videos))
     further = {
         "view_options": _view_options(config),
+        "precision": config.precision,
         "weights_are": weights.words,
         "weights_kind": None if facts is None else facts.kind,
         "weights_step": None if facts is None else facts.step,
@@ -224,11 +229,14 @@ def _view_options(config: EvaluateConfig) -> dict[str, object]:
     return {name: value for name, value in asdict(config.data).items() if name not in without}
 
 
-def _scored_weights(facts: WeightsFacts | None, videos: EvaluationDataset) -> ScoredWeights:
+def _scored_weights(
+    facts: WeightsFacts | None, videos: EvaluationDataset, views: ViewOptions
+) -> ScoredWeights:
     if facts is None:
         return ScoredWeights(None, None, None)
     chosen = 0 if facts.chosen_on is None else _shared(facts.chosen_on, videos)
-    return ScoredWeights(facts, _shared(facts.trained_on, videos), chosen)
+    other = "" if facts.clips is None else facts.clips.unlike(clips_of_views(views))
+    return ScoredWeights(facts, _shared(facts.trained_on, videos), chosen, other)
 
 
 def _shared(before: Videos, videos: EvaluationDataset) -> int | None:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, model_validator
 from videomae_train.config.fields import Frozen, Positive, PositiveInt
 from videomae_train.config.schema import with_clip_shape_of_weights
 from videomae_train.data.options import LoaderOptions, NeighbourDataOptions
+from videomae_train.evaluation.number_format import PrecisionName
 
 setattr(NeighbourDataOptions, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010  # as in `schema`
 
@@ -35,6 +36,7 @@ class NeighboursConfig(Frozen):
     devices: PositiveInt
     num_nodes: PositiveInt
     threads: PositiveInt | None
+    precision: PrecisionName
     batch_videos: PositiveInt
     knn: KnnConfig
     data: NeighbourDataOptions

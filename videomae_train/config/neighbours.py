@@ -26,7 +26,7 @@ from videomae_train.evaluation.scoring import Accuracy, measure_accuracy
 from videomae_train.model import VideoMAEModel
 
 # Where and how fast, to rounding.
-_OF_MACHINE = {"run", "accelerator", "devices", "num_nodes", "threads", "batch_videos", "loader"}
+_OF_MACHINE = {"run", "accelerator", "devices", "num_nodes", "threads", "batch_videos", "precision", "loader"}
 
 
 def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
@@ -47,7 +47,9 @@ def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
 
     def one_rank(rank: int, world: int, device: torch.device) -> list[VideoFeatures]:
         return [
-            video_features(model.to(device), _batches(config, selection, rank, world), device)
+            video_features(
+                model.to(device), _batches(config, selection, rank, world), device, config.precision
+            )
             for selection in (voting, asked)
         ]
 
@@ -105,6 +107,7 @@ def _conditions(config: NeighboursConfig, voters: VideoFeatures) -> dict[str, ob
     of_selections = ("path", "selection", "val_selection", "per_class", "per_class_seed")
     return {
         "probe": "knn",
+        "precision": config.precision,
         "view_options": {
             key: value for key, value in asdict(config.data).items() if key not in of_selections
         },

@@ -33,6 +33,7 @@ from videomae_train.data.options import (
 from videomae_train.data.reading import StorageOptions
 from videomae_train.data.remote import RemoteOptions
 from videomae_train.errors import ConfigError
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.model import VideoMAEConfig, read_config
 from videomae_train.training.options import MixOptions, TrainerOptions, ValidationOptions, WandbOptions
 from videomae_train.training.updating import UpdateOptions
@@ -201,6 +202,7 @@ class EvaluateConfig(Frozen):
     Attributes:
         splits: Nothing: `splits.split_configs` makes one configuration for each of several.
         card: Add the score to the card of a weights folder that a fine-tuning here made; others are never touched.
+        precision: Of the matrix products; see `number_format.computing_in`.
     """
 
     run: Path
@@ -211,6 +213,7 @@ class EvaluateConfig(Frozen):
     devices: PositiveInt
     num_nodes: PositiveInt
     threads: PositiveInt | None
+    precision: PrecisionName
     batch_videos: PositiveInt
     data: EvaluationDataOptions
     loader: LoaderOptions

@@ -15,6 +15,7 @@ from videomae_train.data.layout import write_json
 from videomae_train.data.options import ViewOptions
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.classes import class_scores, confusion_matrix, most_confused
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.evaluation.scoring import Accuracy, VideoScores
 from videomae_train.model import VideoMAEConfig
 
@@ -102,12 +103,12 @@ def save_scores(
     write_json(config.run / "metrics.json", record, indent=1)
 
 
-def describe_views(options: ViewOptions) -> str:
+def describe_views(options: ViewOptions, precision: PrecisionName = "fp32") -> str:
     """Say in words which views are taken of a video: everything that a score depends on beside weights and videos."""
     pace = "" if options.stride is None else f", stride {options.stride}"
     seconds = "" if options.frame_interval_sec is None else f", {options.frame_interval_sec:g} s apart"
     antialias = "" if options.antialias else ", no antialias"
     return (
         f"{options.num_clips} x {options.num_crops} views of {options.num_frames} x {options.size} px,"
-        f" {options.windows}{pace}{seconds}{antialias}"
+        f" {options.windows}{pace}{seconds}{antialias}{'' if precision == 'fp32' else f', {precision}'}"
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from videomae_train.config.clips import clips_of_training, scoring_words
 from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.neighbours import neighbour_recipe
@@ -19,11 +20,20 @@ from videomae_train.config.steps import check_pairs, step_plan
 from videomae_train.config.sweep_points import PRETRAIN
 from videomae_train.config.videos import check_apart, finetune_videos, pretrain_videos
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.options import FinetuneDataOptions
 from videomae_train.model import VideoMAEConfig, read_config
 
 # Of `videomae evaluate`: where and how fast a score is computed, and what is done with it.
-_MACHINE_OF_EVALUATE = {"run", "accelerator", "devices", "num_nodes", "threads", "loader", "card", "splits"}
+_MACHINE_OF_EVALUATE = {
+    "run",
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "threads",
+    "precision",
+    "loader",
+    "card",
+    "splits",
+}
 
 
 class Checked(NamedTuple):
@@ -90,19 +100,7 @@ def _check_classifier(verb: str, words: Sequence[str]) -> Checked:
     model = config.architecture(dict(enumerate(videos.classes)))
     recipe = {**recipe_values(config.given()), "videos": videos.selection.fingerprint}
     ranks = (config.trainer.num_nodes, config.trainer.devices)
-    return Checked(recipe, model, ranks, seen=_seen_by(config.data))
-
-
-def _seen_by(data: FinetuneDataOptions) -> tuple[str, ...]:
-    """Give the words of `videomae evaluate` for clips like those of a training; uniform windows' test is published."""
-    antialias = str(data.crop_resampling == "uint8_antialias").lower()
-    if data.windows.startswith("uniform"):
-        pace = ("data.windows=interleaved", "data.num_clips=2", "data.stride=null")
-    else:
-        stride = "null" if data.stride is None else data.stride
-        interval = "null" if data.frame_interval_sec is None else data.frame_interval_sec
-        pace = (f"data.stride={stride}", f"data.frame_interval_sec={interval}")
-    return (*pace, f"data.antialias={antialias}")
+    return Checked(recipe, model, ranks, seen=scoring_words(clips_of_training(config.data)))
 
 
 def _check_probe(words: Sequence[str]) -> Checked:

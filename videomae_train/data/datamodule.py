@@ -196,7 +196,7 @@ class FinetuneDataModule(pl.LightningDataModule):
         dataset = EvaluationDataset(
             self.val_selection, self.val_options, rank=rank, world=world, passed_by=passed_by
         )
-        # No more clips at once than in training, all of whose tokens are computed in float32 here.
+        # No more clips at once than in training, all of whose tokens are computed here.
         clips = self.val_options.num_clips * self.val_options.num_crops
         fitting = self.stream.micro_batch * self.options.views // clips
         return evaluation_loader(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from videomae_train.errors import TrainingError
 from videomae_train.evaluation.features import clip_features, knn_shares
+from videomae_train.evaluation.number_format import PrecisionName, computing_in
 from videomae_train.evaluation.scoring import VideoScores
 from videomae_train.model import VideoMAEModel
 from videomae_train.types import EvaluationBatch, Fault
@@ -33,7 +34,10 @@ class VideoFeatures:
 
 
 def video_features(
-    model: VideoMAEModel, batches: Iterable[EvaluationBatch], device: torch.device
+    model: VideoMAEModel,
+    batches: Iterable[EvaluationBatch],
+    device: torch.device,
+    precision: PrecisionName = "fp32",
 ) -> VideoFeatures:
     """Describe this rank's videos; no collective operation happens here, so a rank may have none.
 
@@ -41,6 +45,7 @@ def video_features(
         model: In evaluation mode, on the device.
         batches: Videos with all their views.
         device: Where the clips are encoded; features come back on the CPU.
+        precision: Of the matrix products; features are float32.
     """
     nothing = torch.empty(0, dtype=torch.int64)
     parts = [VideoFeatures(nothing, nothing, torch.empty(0, model.config.hidden_size), ())]
@@ -48,7 +53,8 @@ def video_features(
         videos, views = batch.clips.shape[:2]
         features = torch.empty(0, model.config.hidden_size)
         if videos:
-            each = clip_features(model, batch.clips.flatten(0, 1).to(device))
+            with computing_in(precision, device):
+                each = clip_features(model, batch.clips.flatten(0, 1).to(device))
             features = each.unflatten(0, (videos, views)).mean(1).cpu()
         parts.append(VideoFeatures(batch.sample_ids, batch.labels, features, tuple(batch.faults)))
     return merge_features(parts)

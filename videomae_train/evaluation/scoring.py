@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from videomae_train.errors import TrainingError
 from videomae_train.evaluation.intervals import Interval, VideoBootstrap
+from videomae_train.evaluation.number_format import PrecisionName, computing_in
 from videomae_train.evaluation.views import mean_probabilities
 from videomae_train.model import VideoMAEForVideoClassification
 from videomae_train.types import EvaluationBatch, Fault
@@ -59,9 +60,19 @@ class Accuracy:
 
 @torch.inference_mode()
 def score_videos(
-    model: VideoMAEForVideoClassification, batches: Iterable[EvaluationBatch], device: torch.device
+    model: VideoMAEForVideoClassification,
+    batches: Iterable[EvaluationBatch],
+    device: torch.device,
+    precision: PrecisionName = "fp32",
 ) -> VideoScores:
-    """Score this rank's videos; no collective operation happens here, so a rank may have none."""
+    """Score this rank's videos; no collective operation happens here, so a rank may have none.
+
+    Args:
+        model: On the device.
+        batches: Videos with all their views.
+        device: Where to compute.
+        precision: Of the matrix products; probabilities are float32.
+    """
     was_training = model.training
     model.eval()
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -69,15 +80,15 @@ def score_videos(
     for batch in batches:
         faults.extend(batch.faults)
         if len(batch.labels):
-            rows.append(
-                (batch.sample_ids, batch.labels, mean_probabilities(model, batch.clips.to(device)).cpu())
-            )
+            with computing_in(precision, device):
+                probabilities = mean_probabilities(model, batch.clips.to(device))
+            rows.append((batch.sample_ids, batch.labels, probabilities.cpu()))
     model.train(was_training)
     if not rows:
         empty = np.zeros(0, np.int64)
         return VideoScores(empty, empty, np.zeros((0, model.config.num_labels), np.float32), tuple(faults))
-    ids, labels, probabilities = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
-    return VideoScores(ids, labels, probabilities, tuple(faults))
+    ids, labels, shares = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
+    return VideoScores(ids, labels, shares, tuple(faults))
 
 
 def merge_scores(parts: Iterable[VideoScores]) -> VideoScores:

@@ -287,7 +287,7 @@ def _there_already(file: Path, came: str) -> ConfigError:
 
 
 def request_of(extractor: VideoFeatures) -> dict[str, object]:
-    """Give what decides features, as it is written down: weights and architecture, layer, pooling, clips."""
+    """Give what decides features, as it is written down: weights, layer, pooling, clips, format."""
     config = extractor.model.config
     digest = sha256(repr(sorted(asdict(config).items())).encode())
     for name, tensor in sorted(extractor.model.state_dict().items()):
@@ -298,4 +298,5 @@ def request_of(extractor: VideoFeatures) -> dict[str, object]:
         "layer": extractor.wanted.depth(config),
         "pooling": extractor.wanted.pooling,
         "clips": {"kind": type(extractor.clips).__name__, **asdict(extractor.clips)},
+        **({} if extractor.precision == "fp32" else {"precision": extractor.precision}),
     }

@@ -17,6 +17,7 @@ from videomae_train.data.loader import make_stream_loader
 from videomae_train.data.options import LoaderOptions
 from videomae_train.data.sliding import SlidingWindows
 from videomae_train.errors import ConfigError, DecodeError
+from videomae_train.evaluation.number_format import PrecisionName, computing_in
 from videomae_train.inference.prediction import choose_num_workers, published_views
 from videomae_train.inference.representation import EncoderModel, Pooling, Representation, encode_clips
 from videomae_train.model import VideoMAEConfig, load_encoder
@@ -76,6 +77,7 @@ class VideoFeatures:
         batch_clips: Clips in a forward pass; all of one video.
         decode_timeout_sec: The longest that a decoder may take for the clips of one forward pass, or for all views of a
             video; then the video is a fault.
+        precision: Of the matrix products: fp32, or bf16 or fp16 for mixed precision.
 
     Raises:
         ConfigError: The model has no such layer, or a number is out of range.
@@ -91,6 +93,7 @@ class VideoFeatures:
         num_workers: int | None = None,
         batch_clips: int = 8,
         decode_timeout_sec: float = 300.0,
+        precision: PrecisionName = "fp32",
     ) -> None:
         if batch_clips < 1:
             raise _error("batch_clips", str(batch_clips), "1 or more")
@@ -102,6 +105,7 @@ class VideoFeatures:
         self.num_workers = num_workers
         self.batch_clips = batch_clips
         self.decode_timeout_sec = decode_timeout_sec
+        self.precision: PrecisionName = precision
 
     @classmethod
     def from_pretrained(
@@ -118,6 +122,7 @@ class VideoFeatures:
         num_workers: int | None = None,
         batch_clips: int = 8,
         decode_timeout_sec: float = 300.0,
+        precision: PrecisionName = "fp32",
     ) -> Self:
         """Load an encoder; see `VideoFeatures`, `Representation` and `chosen_clips` for the arguments.
 
@@ -140,6 +145,7 @@ class VideoFeatures:
             num_workers=num_workers,
             batch_clips=batch_clips,
             decode_timeout_sec=decode_timeout_sec,
+            precision=precision,
         )
 
     def extract(self, source: ClipSource) -> Iterator[VideoFeature]:
@@ -209,7 +215,8 @@ class VideoFeatures:
 
     def _rows(self, clips: Tensor) -> np.ndarray:
         on_device = clips.to(self.device, non_blocking=True)
-        return encode_clips(self.model, on_device, self.wanted).cpu().numpy()
+        with computing_in(self.precision, self.device):
+            return encode_clips(self.model, on_device, self.wanted).cpu().numpy()
 
     def _no_rows(self) -> np.ndarray:
         return np.zeros((0, *self.wanted.shape(self.model.config)), np.float32)

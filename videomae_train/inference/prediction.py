@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -16,8 +16,11 @@ from videomae_train.data.options import LoaderOptions, ViewOptions
 from videomae_train.data.stand_ins import make_fault
 from videomae_train.data.video_files import VideoFileDataset, video_file_loader
 from videomae_train.errors import ConfigError, DecodeError
+from videomae_train.evaluation.number_format import PrecisionName, computing_in
 from videomae_train.evaluation.views import mean_probabilities
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification
+from videomae_train.model.cards import TrainedClips, read_facts
+from videomae_train.model.sources import local_folder
 from videomae_train.types import Fault, VideoFileBatch
 
 _MOST_WORKERS = 16
@@ -63,6 +66,7 @@ class VideoPredictor:
             None takes one for each processor that this process may use, at most 16.
         batch_videos: Videos in a forward pass, each with all its views.
         decode_timeout_sec: The longest that decoding one video's views may take; then it is a fault.
+        precision: Of the matrix products: fp32, or bf16 or fp16 for mixed precision.
 
     Raises:
         ConfigError: The model has no classes, or a number is out of range.
@@ -78,6 +82,7 @@ class VideoPredictor:
         num_workers: int | None = None,
         batch_videos: int = 1,
         decode_timeout_sec: float = 300.0,
+        precision: PrecisionName = "fp32",
     ) -> None:
         _check_numbers(model, top_k, batch_videos)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -87,42 +92,53 @@ class VideoPredictor:
         self.num_workers = num_workers
         self.batch_videos = batch_videos
         self.decode_timeout_sec = decode_timeout_sec
+        self.precision: PrecisionName = precision
 
     @classmethod
     def from_pretrained(
         cls,
         source: str | Path,
         *,
-        num_clips: int = 5,
+        num_clips: int | None = None,
         num_crops: int = 3,
         stride: int | None = None,
-        windows: Literal["spread", "interleaved"] = "spread",
+        windows: Literal["spread", "interleaved"] | None = None,
         device: torch.device | str | None = None,
         top_k: int = 5,
         num_workers: int | None = None,
         batch_videos: int = 1,
         decode_timeout_sec: float = 300.0,
+        precision: PrecisionName = "fp32",
     ) -> Self:
         """Load a classifier; see `VideoPredictor` and `published_views` for the arguments.
 
+        With neither windows nor stride, clips are like those of the training, where the weights' card says how these
+        were.
+
         Args:
             source: A weights folder, a run's folder or checkpoint, an official file or a hub id.
+            num_clips: Clips of each video; None as `published_views`.
 
         Raises:
             CheckpointError: The weights are missing, damaged or of another model.
             ConfigError: The model has no classes, or a number is out of range.
         """
         model = VideoMAEForVideoClassification.from_pretrained(source)
+        views = published_views(
+            model.config, num_clips=num_clips, num_crops=num_crops, stride=stride, windows=windows or "spread"
+        )
+        clips = None if (stride or windows) else _trained_clips(source)
+        if clips is not None:
+            views = views_like(clips, model.config, num_clips=num_clips, num_crops=num_crops)
         return cls(
             model,
-            published_views(
-                model.config, num_clips=num_clips, num_crops=num_crops, stride=stride, windows=windows
-            ),
+            views,
             device=device,
             top_k=top_k,
             num_workers=num_workers,
             batch_videos=batch_videos,
             decode_timeout_sec=decode_timeout_sec,
+            precision=precision,
         )
 
     def predict(self, paths: Sequence[str | Path]) -> Iterator[Prediction]:
@@ -167,7 +183,8 @@ class VideoPredictor:
         rows = {fault.sample_id: Prediction(files[fault.sample_id], 0, (), fault) for fault in batch.faults}
         if len(batch.sample_ids):
             clips = batch.clips.to(self.device, non_blocking=True)
-            best = mean_probabilities(self.model, clips).topk(self.top_k)
+            with computing_in(self.precision, self.device):
+                best = mean_probabilities(self.model, clips).topk(self.top_k)
             for place, num_frames, probabilities, numbers in zip(
                 batch.sample_ids.tolist(), batch.num_frames.tolist(), best.values, best.indices, strict=True
             ):
@@ -194,7 +211,7 @@ class VideoPredictor:
 def published_views(
     config: VideoMAEConfig,
     *,
-    num_clips: int = 5,
+    num_clips: int | None = None,
     num_crops: int = 3,
     stride: int | None = None,
     windows: Literal["spread", "interleaved"] = "spread",
@@ -203,7 +220,7 @@ def published_views(
 
     Args:
         config: Of the model.
-        num_clips: 5 for Kinetics, UCF101 and HMDB51; 2 for Something-Something.
+        num_clips: None takes 5, as for Kinetics, UCF101 and HMDB51, and 2 interleaved ones, as for Something-Something.
         num_crops: Square crops of each clip along the longer side.
         stride: Frames of the video from one frame of a clip to the next; None takes 4, and with interleaved clips what
             spans the video.
@@ -220,6 +237,7 @@ def published_views(
         stride = 4 if stride is None else stride
     elif stride is not None:
         raise _error("stride", f"{stride} with windows={windows}", "none: each clip spans the whole video")
+    num_clips = {"spread": 5, "interleaved": 2}[windows] if num_clips is None else num_clips
     for name, value in {"num_clips": num_clips, "num_crops": num_crops, "stride": stride}.items():
         if value is not None and value < 1:
             raise _error(name, str(value), "1 or more")
@@ -233,6 +251,31 @@ def published_views(
         num_crops=num_crops,
         antialias=True,
     )
+
+
+def views_like(
+    clips: TrainedClips, config: VideoMAEConfig, *, num_clips: int | None = None, num_crops: int = 3
+) -> ViewOptions:
+    """Give the views of the published test mode with clips like those of a training.
+
+    Raises:
+        ConfigError: As `published_views`.
+    """
+    windows = "interleaved" if clips.is_whole else "spread"
+    views = published_views(config, num_clips=num_clips, num_crops=num_crops, windows=windows)
+    return replace(
+        views,
+        stride=clips.stride,
+        frame_interval_sec=clips.frame_interval_sec,
+        antialias=clips.antialias,
+    )
+
+
+def _trained_clips(source: str | Path) -> TrainedClips | None:
+    """Read off the card of a weights folder, or of a run's, how the clips lay; None where it does not say."""
+    folder = local_folder(Path(source))
+    facts = None if folder is None else read_facts(folder)
+    return None if facts is None else facts.clips
 
 
 def _check_numbers(model: VideoMAEForVideoClassification, top_k: int, batch_videos: int) -> None:

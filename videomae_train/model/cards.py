@@ -44,6 +44,40 @@ class Videos:
 
 
 @dataclass(frozen=True)
+class TrainedClips:
+    """How the frames of a clip lie in its video, and how they were resized.
+
+    Attributes:
+        is_whole: Whether each clip spans the whole video; else by one of the next two.
+        stride: Frames of the video from one frame of the clip to the next.
+        frame_interval_sec: Seconds, likewise.
+        antialias: Whether pictures were shrunk with an antialiasing filter.
+    """
+
+    is_whole: bool
+    stride: int | None
+    frame_interval_sec: float | None
+    antialias: bool
+
+    def unlike(self, other: TrainedClips) -> str:
+        """Say in words how these clips are, as far as others differ; empty where those are like them.
+
+        >>> TrainedClips(False, 2, None, True).unlike(TrainedClips(False, 4, None, True))
+        'stride 2'
+        """
+        pace = (self.is_whole, self.stride, self.frame_interval_sec)
+        said: list[str] = []
+        if pace != (other.is_whole, other.stride, other.frame_interval_sec):
+            said.append(
+                "over the whole video" if self.is_whole
+                else f"stride {self.stride}" if self.stride is not None else f"{self.frame_interval_sec:g} s apart"
+            )  # fmt: skip
+        if self.antialias != other.antialias:
+            said.append("with antialias" if self.antialias else "without antialias")
+        return ", ".join(said)
+
+
+@dataclass(frozen=True)
 class WeightsFacts:
     """Which weights of a fine-tuning run a folder holds.
 
@@ -55,6 +89,7 @@ class WeightsFacts:
         chosen_on: The videos by whose score they were chosen as the best; None for the last step's.
         chosen_by: Views of that score, in words.
         chosen_top1: That score, in [0, 1].
+        clips: How the clips lay; None on cards that do not say.
     """
 
     step: int
@@ -64,6 +99,7 @@ class WeightsFacts:
     chosen_on: Videos | None = None
     chosen_by: str | None = None
     chosen_top1: float | None = None
+    clips: TrainedClips | None = None
 
     @property
     def kind(self) -> str:
@@ -163,6 +199,8 @@ def read_facts(folder: Path) -> WeightsFacts | None:
         fields = {name: value for name, value in values.items() if name != "name"}
         for name in ("trained_on", "chosen_on"):
             fields[name] = None if fields[name] is None else Videos(**fields[name])
+        if fields.get("clips") is not None:
+            fields["clips"] = TrainedClips(**fields["clips"])
         return WeightsFacts(**fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder / CARD, error) from error

@@ -8,14 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-PrecisionName = Literal["fp32", "bf16", "fp16"]
-Float32Matmul = Literal["highest", "high", "medium"]
+from videomae_train.evaluation.number_format import FORMATS, PrecisionName, computing_in
 
-FORMATS: dict[PrecisionName, torch.dtype] = {
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
+__all__ = ["FORMATS", "Float32Matmul", "Precision", "PrecisionName"]
+
+Float32Matmul = Literal["highest", "high", "medium"]
 
 
 class Precision:
@@ -30,12 +27,13 @@ class Precision:
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
-        self._device, self._mixed, self._format = device, name != "fp32", FORMATS[name]
+        self._device = device
+        self._name: PrecisionName = name
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
     def autocast(self) -> AbstractContextManager[object]:
         """Compute in this format inside a block; the backward pass belongs outside of it."""
-        return torch.autocast(self._device.type, self._format, enabled=self._mixed)
+        return computing_in(self._name, self._device)
 
     def scale(self, loss: Tensor) -> Tensor:
         """Multiply a loss by the loss scale, where there is one."""

@@ -148,7 +148,7 @@ class Validation(pl.Callback):
         passed = _UntilStopped(heeded, _with_signs(batches, most, module))
         model = module.model
         assert isinstance(model, VideoMAEForVideoClassification)
-        mine = score_videos(model, passed, module.device)
+        mine = score_videos(model, passed, module.device, module.options.update.precision)
         parts = self._agreement.gather((passed.was_stopped, mine))
         return None if any(stopped for stopped, _ in parts) else merge_scores(part for _, part in parts)
 
