@@ -12,6 +12,7 @@ from videomae_train.config.schema import FinetuneConfig, PretrainConfig, Trainin
 from videomae_train.config.steps import check_pairs, initial_micro_batch
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
 from videomae_train.data.passed_by import PassedBy
+from videomae_train.errors import ConfigError
 from videomae_train.evaluation.reconstruction import BaselineLosses, baseline_losses
 from videomae_train.model import (
     VideoMAEForPreTraining,
@@ -20,6 +21,7 @@ from videomae_train.model import (
     classifier_from_pretrained,
     pretraining_from_pretrained,
 )
+from videomae_train.model.targets import Target
 from videomae_train.training.agreement import Agreement
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
 from videomae_train.training.ledger import Ledger
@@ -82,11 +84,28 @@ def classifier(
     return model, fates
 
 
-def pretraining_model(config: PretrainConfig) -> tuple[VideoMAEForPreTraining, WeightsReport | None]:
-    """Make the pretraining model, from weights (with the fate of every tensor) or from scratch (with None)."""
-    if config.init is None:
-        return VideoMAEForPreTraining(config.model), None
-    return pretraining_from_pretrained(config.init, config.model)
+def pretraining_model(
+    config: PretrainConfig, target: Target | None = None
+) -> tuple[VideoMAEForPreTraining, WeightsReport | None]:
+    """Make the pretraining model, from weights (with the fate of every tensor) or from scratch (with None).
+
+    Args:
+        config: The run's.
+        target: What it learns to predict; None means the configuration's pixels.
+
+    Raises:
+        ConfigError: Weights to start from, or pictures of pixels, with another target.
+    """
+    if target is None and config.init is not None:
+        return pretraining_from_pretrained(config.init, config.model)
+    wrong = {"init": config.init, "watch.reconstruct_every_steps": config.watch.reconstruct_every_steps}
+    for key, value in wrong.items():
+        if target is not None and value is not None:
+            raise ConfigError(
+                where=key, came=f"{value} with a target of its own", expected="null: both are of pixels",
+                todo="Leave it out.",
+            )  # fmt: skip
+    return VideoMAEForPreTraining(config.model, target), None
 
 
 def reconstruction_task(config: PretrainConfig, model: VideoMAEForPreTraining) -> ReconstructionTask:

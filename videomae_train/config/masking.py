@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from videomae_train.config.fields import Frozen, OpenShare
+from videomae_train.config.named import load_named
 from videomae_train.errors import ConfigError
 from videomae_train.masking import (
     DecodeAll,
@@ -53,17 +57,65 @@ class DecodeShareConfig(Frozen):
         return DecodeShare(self.share)
 
 
-class MaskingConfig(Frozen):
-    """Which tokens are hidden, and which of those are reconstructed."""
+@dataclass(frozen=True)
+class OwnMask:
+    """A sampler of the user's, each of whose masks is looked at: workers stack them, and an error there names nothing.
 
-    name: Literal["tube", "random", "frame"]
+    Attributes:
+        sampler: A `MaskSampler`.
+        name: As the configuration has it.
+    """
+
+    sampler: MaskSampler
+    name: str
+
+    def __call__(self, grid: PatchGrid, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Draw one mask: bool (N,), True = hidden.
+
+        Raises:
+            ConfigError: It is of another type or shape, or hides another number than the sampler says.
+        """
+        mask, hidden = np.asarray(self.sampler(grid, rng)), self.num_hidden(grid)
+        if mask.dtype != np.bool_ or mask.shape != (grid.num_tokens,) or mask.sum() != hidden:
+            raise ConfigError(
+                where=self.name, came=f"a mask of {mask.dtype} {mask.shape} that hides {mask.sum()}",
+                expected=f"bool ({grid.num_tokens},) with {hidden} True, as its num_hidden says of every mask",
+                todo="Correct the class.",
+            )  # fmt: skip
+        return mask
+
+    def num_hidden(self, grid: PatchGrid) -> int:
+        """Count the hidden tokens of every mask of this grid.
+
+        Raises:
+            ConfigError: None or all of them.
+        """
+        hidden = self.sampler.num_hidden(grid)
+        if not 0 < hidden < grid.num_tokens:
+            raise ConfigError(
+                where=self.name, came=f"{hidden} of {grid.num_tokens} tokens hidden",
+                expected="at least one hidden and one visible", todo="Correct the ratio, or num_hidden of the class.",
+            )  # fmt: skip
+        return hidden
+
+
+class MaskingConfig(Frozen):
+    """Which tokens are hidden, and which of those are reconstructed; a name with a colon is a class of the user's."""
+
+    name: Literal["tube", "random", "frame"] | Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     ratio: OpenShare
     decode: Annotated[
         DecodeAllConfig | DecodeRunningCellsConfig | DecodeShareConfig, Field(discriminator="name")
     ]
 
     def build(self) -> MaskSampler:
-        """Make the sampler of encoder masks."""
+        """Make the sampler of encoder masks.
+
+        Raises:
+            ConfigError: There is no class of that name.
+        """
+        if ":" in self.name:
+            return OwnMask(load_named("masking.name", self.name)(self.ratio), self.name)
         return {"tube": TubeMask, "random": RandomMask, "frame": FrameMask}[self.name](self.ratio)
 
     def counts(self, grid: PatchGrid) -> tuple[int, int]:
@@ -72,12 +124,12 @@ class MaskingConfig(Frozen):
         Raises:
             ConfigError: Masks of this grid would hide nothing or everything, or cannot be decoded so.
         """
-        if self.name == "random" and self.decode.name == "running_cell":
+        if self.name not in ("tube", "frame") and self.decode.name == "running_cell":
             raise ConfigError(
                 where="masking/decode",
-                came="running cells with random masks, which leave another number of tokens in each clip",
+                came=f"running cells with {self.name} masks, which leave another number of tokens in each clip",
                 expected="running cells with tube or frame masks",
-                todo="Choose masking/decode=share with random masks.",
+                todo="Choose masking/decode=share.",
             )
         hidden = self.build().num_hidden(grid)
         return hidden, self.decode.build().num_decoded(hidden, grid)

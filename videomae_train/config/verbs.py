@@ -26,6 +26,7 @@ from videomae_train.config.validation import finetune_validation
 from videomae_train.errors import CheckpointError, ConfigError, TrainingError
 from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.model import WeightsReport, save_weights_folder
+from videomae_train.model.targets import Target
 from videomae_train.training.checkpoint_files import newest_checkpoint, tidy_checkpoints
 from videomae_train.training.checkpoints import StepCheckpoint
 from videomae_train.training.folder_lock import FolderLock
@@ -41,10 +42,14 @@ _LESS_MEMORY = (
 _DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
-def pretrain(config: PretrainConfig) -> TrainOutcome:
+def pretrain(config: PretrainConfig, target: Target | None = None) -> TrainOutcome:
     """Pretrain by masked reconstruction and write the weights folder.
 
     SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C end the run after the step, with a checkpoint and without weights.
+
+    Args:
+        config: What to train.
+        target: What is predicted of hidden patches; None means the pixels that the configuration asks for.
 
     Raises:
         ConfigError: The request was wrong.
@@ -56,7 +61,7 @@ def pretrain(config: PretrainConfig) -> TrainOutcome:
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
             return finished
         _seed_initial_weights(config.seed)
-        model, fates = build.pretraining_model(config)
+        model, fates = build.pretraining_model(config, target)
         _write_weights_report(config.run, fates)
         module = build.module(config, build.reconstruction_task(config, model), plan, data)
         baselines = build.measure_baselines(data, model)

@@ -136,8 +136,12 @@ def baseline_losses(
     """
     patches = _unit_patches(clips, config)
     truth = target(gather_tokens(patches, hidden_idx))
-    channel_means = truth.unflatten(-1, (-1, config.num_channels)).mean((0, 1, 2))
-    constant = channel_means.repeat(truth.shape[-1] // config.num_channels)
+    constant = truth.mean(
+        (0, 1)
+    )  # of any target; of pixels each channel has one mean, wherever it is in the patch
+    if isinstance(target, PixelTarget):
+        constant = constant.unflatten(-1, (-1, config.num_channels)).mean(0)
+        constant = constant.repeat(truth.shape[-1] // config.num_channels)
     places = torch.tensor(
         np.stack(np.unravel_index(np.arange(config.grid.num_tokens), config.grid), axis=1),
         device=clips.device,

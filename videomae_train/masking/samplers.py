@@ -28,14 +28,6 @@ class MaskSampler(Protocol):
         """Count the hidden tokens M that every mask of this grid has."""
         ...
 
-    def effective_ratio(self, grid: PatchGrid) -> float:
-        """Tell the share that is really hidden, after rounding down."""
-        ...
-
-    def check(self, grid: PatchGrid) -> None:
-        """Raise a ConfigError when masks of this grid would hide nothing or everything."""
-        ...
-
 
 @dataclass(frozen=True)
 class TubeMask:
