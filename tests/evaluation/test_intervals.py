@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from videomae_train.evaluation.intervals import VideoBootstrap
 
@@ -19,10 +20,6 @@ def test_interval__covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= covered / 200 <= 0.99
 
 
-def test_interval__has_no_width_when_all_videos_agree() -> None:
-    assert VideoBootstrap(5).of_mean(np.ones(5, bool)) == (1.0, 1.0)
-
-
 def test_class_mean__weighs_classes_and_not_videos() -> None:
     labels = np.array([0] * 90 + [1] * 10)
     hits = labels == 0
@@ -41,3 +38,16 @@ def test_interval__is_the_same_again_and_another_for_another_seed() -> None:
     assert VideoBootstrap(50).of_mean(hits) == VideoBootstrap(50).of_mean(hits)
     draws = [VideoBootstrap(50, seed)._counts for seed in (0, 1)]
     assert not np.array_equal(*draws)
+
+
+@pytest.mark.parametrize("num_videos", [1, 12, 300])
+def test_all_right_or_all_wrong__is_no_certainty(num_videos: int) -> None:
+    """Draws of videos that are all right are all right; the binomial law knows that others may be wrong."""
+    labels = np.arange(num_videos) % 3
+    bootstrap = VideoBootstrap(num_videos)
+    for measure in (bootstrap.of_mean, lambda hits: bootstrap.of_class_mean(hits, labels)):
+        low, high = measure(np.ones(num_videos, bool))
+        assert (high, 0 < low < 1) == (1.0, True)
+        assert measure(np.zeros(num_videos, bool)) == pytest.approx((0.0, 1 - low))
+    low, _ = bootstrap.of_mean(np.ones(num_videos, bool))
+    assert low**num_videos == pytest.approx(0.025)

@@ -1,4 +1,4 @@
-"""How sure a score is: bootstrap over videos."""
+"""How sure a score is: bootstrap over videos, and, where all are right or all wrong, the exact bound."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class VideoBootstrap:
     """Draws the scored videos again and again, with replacement, and looks how far an accuracy moves.
 
     It covers which videos happened to be in the test set; not the seed of the training, which needs several runs.
+    Where all are right, every draw is right, too, and says nothing: then the interval is that of the binomial law
+    (Clopper and Pearson, 1934), from the accuracy at which n of n right have a probability of 2.5 %.
 
     Args:
         num_videos: Scored videos, at least one.
@@ -37,6 +39,8 @@ class VideoBootstrap:
 
     def of_mean(self, hits: np.ndarray) -> Interval:
         """Bound the share of hits, bool (n,)."""
+        if hits.all() or not hits.any():
+            return _all_alike(bool(hits[0]), len(hits))
         return _percentiles(self._counts @ hits.astype(np.float32) / len(hits))
 
     def of_class_mean(self, hits: np.ndarray, labels: np.ndarray) -> Interval:
@@ -47,10 +51,23 @@ class VideoBootstrap:
             labels: int64 (n,).
         """
         members = labels[:, None] == np.unique(labels)
+        if hits.all() or not hits.any():
+            # As if each class had as few as the smallest: a mistake there moves the mean the most.
+            return _all_alike(bool(hits[0]), int(members.sum(0).min()) * members.shape[1])
         drawn = self._counts @ members.astype(np.float32)
         right = self._counts @ (members & hits[:, None]).astype(np.float32)
         with np.errstate(invalid="ignore"):  # 0 / 0 where a class was not drawn
             return _percentiles(np.nanmean(right / drawn, axis=1))
+
+
+def _all_alike(right: bool, num_videos: int) -> Interval:
+    """Bound an accuracy of which so many videos are all right, or all wrong.
+
+    >>> round(_all_alike(True, 12).low, 3)
+    0.735
+    """
+    least = ((1 - _LEVEL) / 2) ** (1 / num_videos)
+    return Interval(least, 1.0) if right else Interval(0.0, 1 - least)
 
 
 def _percentiles(values: np.ndarray) -> Interval:
