@@ -12,6 +12,7 @@ import pytest
 from command_line import QUICK, SMALL, videomae
 from crashing_decoder import crash_at
 
+from videomae_train.config import verbs
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.views import Video
 from videomae_train.training.records import read_metric
@@ -33,6 +34,8 @@ def test_a_crash__ends_the_run_and_resuming_passes_the_video_by(
 ) -> None:
     monkeypatch.setattr(Video, "decode", Video.decode)  # put back afterwards
     crash_at(fifth_key(packed_motions))
+    asked: list[str] = []
+    monkeypatch.setattr(verbs, "requeue_job", lambda: asked.append("asked") or "12")
     run = tmp_path / "run"
     given = [
         "model=tiny",
@@ -46,11 +49,15 @@ def test_a_crash__ends_the_run_and_resuming_passes_the_video_by(
     message = capsys.readouterr().err
     assert f"{fifth_key(packed_motions)}: crashed (it ended a loader worker by SIGSEGV" in message
     assert "resume=auto" in message
+    assert asked == [], "without resume=auto the next start would refuse the folder"
     assert videomae("pretrain", *given, "resume=auto") == 0
     assert len(read_metric(run, "train/loss")[1]) == 6
     faults = json.loads((run / "faults.json").read_text())
     assert {(fault["key"], fault["cause"]) for fault in faults} == {(fifth_key(packed_motions), "crashed")}
     assert [fault["sample_id"] for fault in faults] == [5] * len(faults)
+    assert videomae("pretrain", *given[:-2], f"run={tmp_path / 'job'}", given[-1], "resume=auto") == 1
+    assert asked == ["asked"], "in Slurm a job goes on by itself"
+    assert "Slurm starts job 12 again" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from videomae_train.config.recipe import RECORD, RunRecord, check_unchanged, rea
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.config.steps import step_plan
 from videomae_train.config.validation import finetune_validation
-from videomae_train.errors import CheckpointError, ConfigError, TrainingError
+from videomae_train.errors import CheckpointError, ConfigError, DecodeError, TrainingError
 from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.model import WeightsReport, save_weights_folder
 from videomae_train.model.targets import Target
@@ -32,6 +33,7 @@ from videomae_train.training.checkpoints import StepCheckpoint
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.module import SteppingModule
 from videomae_train.training.preemption import StopRequest
+from videomae_train.training.requeue import requeue_job
 from videomae_train.training.starters import global_rank
 from videomae_train.training.tasks import TrainedModel
 
@@ -39,6 +41,7 @@ _LESS_MEMORY = (
     "Lower trainer.micro_batch (auto finds the largest), or set trainer.activation_checkpointing=true; of a validation"
     " validation.num_clips and num_crops. Then start the same command again with resume=auto."
 )
+_MOST_PASSED_BY = 10
 _DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -117,11 +120,13 @@ def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[
         check_unchanged(config, verb, record)
     lock = FolderLock(config.run, is_asked_to_stop=lambda: stop.number != 0)
     if global_rank() != 0:
-        yield lock  # rank 0 takes it for all
+        with _started_again_without_a_bad_video(config):
+            yield lock  # rank 0 takes it for all
         return
     with lock:
         _make_ready(config)
-        yield lock
+        with _started_again_without_a_bad_video(config):
+            yield lock
 
 
 def _make_ready(config: TrainingConfig) -> None:
@@ -205,6 +210,23 @@ def _fit(
     with _naming_disk_failures(config.run):
         saving.agreement.by_first(leave_weights)
     return outcome
+
+
+@contextmanager
+def _started_again_without_a_bad_video(config: TrainingConfig) -> Generator[None]:
+    """Give a Slurm job back that a video has ended, hanging or crashing its decoder: the next start passes that by.
+
+    Past so many videos something else is wrong, and somebody has to look.
+    """
+    listed = config.run / build.PASSED_BY
+    before = len(list(listed.glob("*.json")))
+    try:
+        yield
+    except DecodeError:
+        is_new = before < len(list(listed.glob("*.json"))) <= _MOST_PASSED_BY
+        if is_new and config.resume == "auto" and (job := requeue_job()) is not None:
+            print(f"Slurm starts job {job} again, which passes this video by.", file=sys.stderr)
+        raise
 
 
 class _RecordOnceResumed(pl.Callback):

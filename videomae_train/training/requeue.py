@@ -1,4 +1,4 @@
-"""Ask Slurm to run this job again, after a warning that it is about to end."""
+"""Ask Slurm to run this job again: after a warning that it is about to end, or after what the next start avoids."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ def requeue_after(signal_name: str) -> str | None:
     Raises:
         TrainingError: Slurm refused.
     """
+    return requeue_job() if signal.Signals[signal_name] in WARNINGS else None
+
+
+def requeue_job() -> str | None:
+    """Requeue the Slurm job of this process; results and errors as `requeue_after`."""
     job = slurm_job()
-    if job is None or signal.Signals[signal_name] not in WARNINGS:
+    if job is None:
         return None
     asked = subprocess.run(
         ["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=_TIMEOUT_SEC
