@@ -21,6 +21,7 @@ def test_batches__are_pinned_where_a_gpu_takes_them(
     given: str, gpu: bool, pinned: bool, packed_motions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(gpu))
     overrides = ["model=tiny", f"data.path={packed_motions}", "run=unused", "optim.global_batch=8", given]
     config = load_config("pretrain", compose_config("pretrain", overrides), PretrainConfig)
     assert build.pretrain_data(config).loader.pin_memory is pinned

@@ -14,19 +14,13 @@ from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.config.steps import check_pairs, sizes_to_try, step_plan
 from videomae_train.data.loader import collate_labeled, collate_pretrain
 from videomae_train.errors import ConfigError
-from videomae_train.training import options
 from videomae_train.training.batch_search import MicroBatchSearch
 
 SMALL = [
     "model=tiny", "model.image_size=32", "model.num_frames=4", "optim.global_batch=4", "data.stride=2",
-    "loader.num_workers=0", "trainer.micro_batch=auto", "data.views=1", "run=somewhere",
+    "loader.num_workers=0", "trainer=gpu", "trainer.micro_batch=auto", "data.views=1", "run=somewhere",
 ]  # fmt: skip
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _a_machine_with_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "resolve_accelerator", lambda options: "gpu")
 
 
 def shapes(batch: Any) -> list[tuple[tuple[int, ...], torch.dtype, tuple[int, ...]]]:

@@ -23,7 +23,7 @@ from videomae_train.config import build
 from videomae_train.config.schema import PretrainConfig
 from videomae_train.config.steps import step_plan
 from videomae_train.errors import ConfigError
-from videomae_train.training.options import resolve_accelerator
+from videomae_train.training.accelerator import resolve_accelerator
 
 _LONGEST_STEP = 4  # micro-batches of the second kind of step; long steps tell the parts apart, and take long
 

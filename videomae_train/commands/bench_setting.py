@@ -21,8 +21,8 @@ from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.schema import PretrainConfig
 from videomae_train.config.steps import step_plan
 from videomae_train.data.encoding import Reencoding, reencode
+from videomae_train.training.accelerator import resolve_accelerator
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
-from videomae_train.training.options import resolve_accelerator
 from videomae_train.training.progress import StepProgress
 from videomae_train.types import PretrainBatch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,10 +27,18 @@ from videomae_train.config.validation import finetune_validation
 from videomae_train.errors import CheckpointError, ConfigError, TrainingError
 from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.model import WeightsReport, save_weights_folder
+from videomae_train.training.accelerator import (
+    Kind,
+    device_words,
+    find_gpus,
+    resolve_accelerator,
+    speed_words,
+)
 from videomae_train.training.checkpoint_files import newest_checkpoint, tidy_checkpoints
 from videomae_train.training.checkpoints import StepCheckpoint
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.module import SteppingModule
+from videomae_train.training.options import TrainerOptions
 from videomae_train.training.preemption import StopRequest
 from videomae_train.training.starters import global_rank
 from videomae_train.training.tasks import TrainedModel
@@ -106,7 +115,11 @@ def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finet
 
 @contextmanager
 def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[FolderLock]:
-    """Take a run's folder, a new one or the same one again on request and with the same recipe, and keep others out."""
+    """Take a run's folder, a new one or the same one again on request and with the same recipe, and keep others out.
+
+    What this machine cannot do is refused before.
+    """
+    _say_where(config.trainer, resolve_accelerator(config.trainer))
     record = _record_to_go_on_with(config)
     if record is not None:
         check_unchanged(config, verb, record)
@@ -117,6 +130,13 @@ def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[
     with lock:
         _make_ready(config)
         yield lock
+
+
+def _say_where(options: TrainerOptions, kind: Kind) -> None:
+    if global_rank() == 0:
+        words = device_words(options.accelerator, kind, find_gpus(), "trainer.")
+        for line in [*words, *speed_words(options, kind)]:
+            print(line, file=sys.stderr)
 
 
 def _make_ready(config: TrainingConfig) -> None:

@@ -8,8 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from videomae_train.errors import ConfigError
 from videomae_train.training.precision import Float32Matmul, PrecisionName
 
@@ -71,17 +69,14 @@ class TrainerOptions:
     def __post_init__(self) -> None:
         """Refuse a micro-batch that is none, or a search where running out of memory ends the process.
 
+        Whether auto finds a GPU, `accelerator.resolve_accelerator` says where the run is: this may be a login node.
+
         Raises:
-            ConfigError: `micro_batch` is below 1, or auto where the run would compute on the CPU.
+            ConfigError: `micro_batch` is below 1, or auto on the CPU.
         """
         if self.micro_batch == "auto":
-            if resolve_accelerator(self) == "cpu":
-                raise ConfigError(
-                    where="trainer.micro_batch",
-                    came="auto on a CPU",
-                    expected="a number: a CPU does not say that memory is short, the system ends the process",
-                    todo="Set trainer.micro_batch=8 or so, or take a GPU.",
-                )
+            if self.accelerator == "cpu":
+                raise search_on_cpu()
         elif self.micro_batch < 1:
             raise ConfigError(
                 where="trainer.micro_batch",
@@ -98,22 +93,14 @@ class TrainerOptions:
             )
 
 
-def resolve_accelerator(options: TrainerOptions) -> Literal["cpu", "gpu"]:
-    """Say where a run computes on this machine.
-
-    Raises:
-        ConfigError: More GPUs are asked for than there are.
-    """
-    available = torch.cuda.device_count()
-    wants_gpus = options.accelerator == "gpu" or (options.accelerator == "auto" and available > 0)
-    if wants_gpus and available < options.devices:
-        raise ConfigError(
-            where="trainer.devices",
-            came=f"{options.devices} GPU(s) asked for, {available} visible",
-            expected="no more than are visible",
-            todo="Lower trainer.devices, set CUDA_VISIBLE_DEVICES, or take trainer=cpu.",
-        )
-    return "gpu" if wants_gpus else "cpu"
+def search_on_cpu() -> ConfigError:
+    """Say why there is no search for a micro-batch on a CPU."""
+    return ConfigError(
+        where="trainer.micro_batch",
+        came="auto on a CPU",
+        expected="a number: a CPU does not say that memory is short, the system ends the process",
+        todo="Set trainer.micro_batch=8 or so, or take a GPU.",
+    )
 
 
 @dataclass(frozen=True)
