@@ -75,7 +75,7 @@ def measure_run(overrides: Sequence[str], options: RunBenchOptions) -> RunReport
             Measured(steps["both"], steps["long"], longer, fixed, save),
             steps=plan.total_steps,
             micro_batches=plan.accumulation,
-            saves=(plan.total_steps - 1) // asked.trainer.checkpoint_every_steps,
+            save_every=(asked.trainer.checkpoint_every_steps, asked.trainer.checkpoint_every_minutes),
         ),
         seconds={name: values.tolist() for name, values in timings.seconds.items()},
         clips=short.clips,

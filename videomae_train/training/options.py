@@ -33,7 +33,7 @@ class TrainerOptions:
         max_nonfinite_steps: Steps in a row without a finite loss and gradient past which the run stops.
         threads: Threads of each rank's CPU operations; null leaves torch's choice.
         log_every_steps: Optimizer steps between two reports.
-        checkpoint_every_steps: Optimizer steps between two checkpoints.
+        checkpoint_every_steps: Optimizer steps between two checkpoints; null leaves it to the clock.
         checkpoint_every_minutes: Minutes since the last checkpoint after which the next step writes one too; null does
             not look at the clock.
         keep_checkpoints: How many of the newest checkpoints to keep.
@@ -54,7 +54,7 @@ class TrainerOptions:
     max_nonfinite_steps: int
     threads: int | None
     log_every_steps: int
-    checkpoint_every_steps: int
+    checkpoint_every_steps: int | None
     checkpoint_every_minutes: float | None
     keep_checkpoints: int
     ledger: LedgerKind
@@ -72,7 +72,7 @@ class TrainerOptions:
         Whether auto finds a GPU, `accelerator.resolve_accelerator` says where the run is: this may be a login node.
 
         Raises:
-            ConfigError: `micro_batch` is below 1, or auto on the CPU.
+            ConfigError: `micro_batch` is below 1, or auto on the CPU, or checkpoints are never due.
         """
         if self.micro_batch == "auto":
             if self.accelerator == "cpu":
@@ -83,6 +83,13 @@ class TrainerOptions:
                 came=str(self.micro_batch),
                 expected="at least 1 video",
                 todo="Set trainer.micro_batch=8 or so.",
+            )
+        if self.checkpoint_every_steps is None and self.checkpoint_every_minutes is None:
+            raise ConfigError(
+                where="trainer.checkpoint_every_steps, trainer.checkpoint_every_minutes",
+                came="null for both, with which a run that is killed begins anew",
+                expected="steps, minutes or both",
+                todo="Set trainer.checkpoint_every_minutes=15 or so.",
             )
         if self.profile_steps is not None and self.profile_steps < 1:
             raise ConfigError(
