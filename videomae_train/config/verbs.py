@@ -18,6 +18,7 @@ import torch
 from videomae_train.config import build, watching
 from videomae_train.config.attempts import recorded_attempt
 from videomae_train.config.cards import classifier_card, pretraining_card
+from videomae_train.config.crops import crop_words
 from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
 from videomae_train.config.recipe import RECORD, RunRecord, check_unchanged, read_record, record_run
@@ -133,9 +134,13 @@ def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[
 
 
 def _say_where(options: TrainerOptions, kind: Kind) -> None:
+    words = device_words(options.accelerator, kind, find_gpus(), "trainer.")
+    _say([*words, *speed_words(options, kind)])
+
+
+def _say(lines: Sequence[str]) -> None:
     if global_rank() == 0:
-        words = device_words(options.accelerator, kind, find_gpus(), "trainer.")
-        for line in [*words, *speed_words(options, kind)]:
+        for line in lines:
             print(line, file=sys.stderr)
 
 
@@ -187,6 +192,7 @@ def _fit(
     card: str,
 ) -> TrainOutcome:
     began = time.perf_counter()
+    _say(crop_words(data))
     also = [*micro_batch_search(config, module, data), *watchers]
     before = _record_to_go_on_with(config)
     if before is not None and global_rank() == 0:
