@@ -107,6 +107,18 @@ def test_checkpoints__of_a_gpu_go_by_the_clock_and_some_are_always_due(tmp_path:
         pretraining(tmp_path, "trainer=gpu", "trainer.checkpoint_every_minutes=null")
 
 
+def test_logger__may_change_and_may_be_of_before_it_had_tags(tmp_path: Path) -> None:
+    older = pretraining(tmp_path).given()
+    for key in ("entity", "group", "tags"):
+        del older["logger"][key]
+    assert PretrainConfig.model_validate(older) == pretraining(tmp_path)
+    before = record(pretraining(tmp_path))
+    named = ["logger.entity=team", "logger.group=ratios", "logger.tags=[tube,'0.9']"]
+    changed = pretraining(tmp_path, *named)
+    assert changed.logger.tags == ("tube", "0.9")
+    check_unchanged(changed, "pretrain", before)
+
+
 def refusal(config: PretrainConfig, before: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         check_unchanged(config, "pretrain", before)

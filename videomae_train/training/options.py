@@ -118,11 +118,18 @@ class WandbOptions:
         mode: disabled, offline (no account or network needed; `wandb sync` later), or online.
         project: Project that the run appears in.
         name: Display name; null takes the run folder's.
+        entity: Team or user that it belongs to; null leaves that to the login.
+        group: Runs that are shown together; null for none.
+        tags: Words to find it by.
     """
 
     mode: Literal["disabled", "offline", "online"]
     project: str
     name: str | None
+    # configs/logger gives these too; recipe.json of a run that began before there were any does not.
+    entity: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,9 @@ def build_loggers(wandb: WandbOptions, run: Path) -> list[Logger]:
                 save_dir=run,
                 offline=wandb.mode == "offline",
                 version=_wandb_run_id(run),
+                entity=wandb.entity,
+                group=wandb.group,
+                tags=list(wandb.tags) or None,
             )
         )
     return loggers
