@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,23 @@ def test_weights_in_a_file__are_opened_once_for_their_shape_and_once_to_be_taken
     step_plan(config, len(data.selection))
     build.classifier(config, data.classes)
     assert opened == [file, file]
+
+
+def test_workers__are_settled_by_the_run_and_not_by_its_recipe(
+    packed_motions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)), raising=False)
+    words = ["model=tiny", f"data.path={packed_motions}", "run=unused", "data.stride=2"]
+    machine = [
+        "loader.num_workers=auto",
+        "trainer.devices=4",
+        "trainer.micro_batch=2",
+        "optim.global_batch=8",
+    ]
+    split = ["data.selection=split/train", "data.val_selection=split/test"]
+    pretrain = load_config("pretrain", compose_config("pretrain", [*words, *machine]), PretrainConfig)
+    finetune = load_config("finetune", compose_config("finetune", [*words, *machine, *split]), FinetuneConfig)
+    assert build.pretrain_data(pretrain).loader.num_workers == 3
+    assert build.finetune_data(finetune).loader.num_workers == 3
+    for config in (pretrain, finetune):
+        assert config.given()["loader"]["num_workers"] == "auto"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,8 +19,10 @@ from videomae_train.benchmarks.whole_run import Clock
 from videomae_train.commands.bench_run_report import RunReport, show_report
 from videomae_train.commands.bench_setting import MeasuredSetting, bench_config
 from videomae_train.config import build
+from videomae_train.config.devices import with_workers
 from videomae_train.config.schema import PretrainConfig
 from videomae_train.config.steps import step_plan
+from videomae_train.data.processors import num_processors
 from videomae_train.errors import ConfigError
 from videomae_train.training.accelerator import resolve_accelerator
 
@@ -135,9 +136,5 @@ def _in_turn(short: MeasuredSetting, long: MeasuredSetting, options: RunBenchOpt
 def _machine(config: PretrainConfig) -> Machine:
     has_gpu = resolve_accelerator(config.trainer) == "gpu"
     threads = 1 if has_gpu else torch.get_num_threads()
-    return Machine(_num_cores(), threads, config.loader.num_workers, has_gpu)
-
-
-def _num_cores() -> int:
-    # Where a process can be tied to some of the cores, they are what there is.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = with_workers(config.loader, config.trainer.devices).workers
+    return Machine(num_processors(), threads, workers, has_gpu)

@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 
 from videomae_train.data.options import LoaderOptions
+from videomae_train.data.processors import workers_of_rank
 from videomae_train.training.accelerator import Kind, choose_kind, device_words, find_gpus
-from videomae_train.training.starters import global_rank
+from videomae_train.training.starters import global_rank, processors_of_task
 
 
 def pick_device(accelerator: str, devices: int = 1) -> torch.device:
@@ -33,8 +34,16 @@ def say_device(accelerator: str, device: torch.device) -> None:
             print(line, file=sys.stderr)
 
 
-def loader_options(options: LoaderOptions, accelerator: str) -> LoaderOptions:
-    """Settle what depends on where the run computes."""
+def loader_options(options: LoaderOptions, accelerator: str, devices: int = 1) -> LoaderOptions:
+    """Settle what depends on where the run computes, and with how many ranks on this node."""
+    options = with_workers(options, devices)
     if options.pin_memory != "auto":
         return options
     return replace(options, pin_memory=accelerator != "cpu" and find_gpus().usable > 0)
+
+
+def with_workers(options: LoaderOptions, devices: int) -> LoaderOptions:
+    """Settle how many processes decode for each of a node's ranks."""
+    if options.num_workers != "auto":
+        return options
+    return replace(options, num_workers=workers_of_rank(devices, processors_of_task()))
