@@ -49,10 +49,7 @@ def test_command__measures_every_part_and_keeps_nothing(
     assert {file.name for file in tmp_path.iterdir()} == {"scratch", "run.json"}
 
 
-def test_run__leaves_no_micro_batch_to_a_search(
-    packed_motions: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+def test_run__leaves_no_micro_batch_to_a_search(packed_motions: Path) -> None:
     with pytest.raises(ConfigError, match="micro_batch"):
         measure_run(
             [*SMALL, f"data.path={packed_motions}", "trainer.micro_batch=auto"], RunBenchOptions(1, 0.0, 0)

@@ -9,7 +9,6 @@ from videomae_train.commands.explain import explanation_record, run_explain, spl
 from videomae_train.config import run_cost
 from videomae_train.config.estimates import Device
 from videomae_train.config.explain import explain
-from videomae_train.training import options
 
 WORDS = ["experiment=pretrain_tiny", "trainer=cpu", "trainer.micro_batch=4"]
 
@@ -39,10 +38,7 @@ def test_tables__fit_100_columns_and_name_every_value(capsys: pytest.CaptureFixt
     assert "Still to give: data.path=..." in said
 
 
-def test_tables__say_that_the_micro_batch_is_searched_for(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(options, "resolve_accelerator", lambda _: "gpu")
+def test_tables__say_that_the_micro_batch_is_searched_for(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["experiment=pretrain_tiny", "trainer=gpu", "trainer.micro_batch=auto", "optim.ema_decay=0.999"]
     run_explain(words, num_videos=1000, as_json=False)
     said = " ".join(capsys.readouterr().out.split())

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from videomae_train.config.devices import pick_device
+from videomae_train.config.devices import loader_options, pick_device, say_device
+from videomae_train.data.options import LoaderOptions
 from videomae_train.errors import ConfigError
+
+LOADER = LoaderOptions(num_workers=0, prefetch_batches=2, pin_memory="auto", decode_timeout_sec=60.0)
 
 
 @pytest.mark.parametrize(
@@ -30,3 +35,17 @@ def test_more_gpus_than_there_are__are_refused(asked: str, monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="2 GPU"):
         pick_device(asked, 2)
+
+
+def test_score__of_a_driver_that_is_too_old_does_what_training_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="driver"):
+        pick_device("gpu")
+    say_device("auto", pick_device("auto"))
+    assert (
+        "Computing on the CPU (accelerator=auto, 1 GPU(s) visible, none of which" in capsys.readouterr().err
+    )
+    assert loader_options(replace(LOADER, pin_memory="auto"), "auto").pin_memory is False

@@ -9,7 +9,6 @@ from videomae_train.config.provenance import Origin
 from videomae_train.config.run_cost import Cost
 from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEForPreTraining, save_weights_folder
-from videomae_train.training import options
 
 DEVICE = Device("CPU, as these tests have it", 8 * 2**30, 1e11)
 TINY = ["model=tiny", "trainer=cpu"]
@@ -160,10 +159,18 @@ def test_cost__published_crops_take_four_bytes_a_value() -> None:
     assert exact.memory.clips == 4 * coarse.memory.clips
 
 
-def test_searched_micro_batch__is_counted_at_its_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "resolve_accelerator", lambda _: "gpu")
+@pytest.mark.parametrize("accelerator", ["gpu", "auto"])
+def test_searched_micro_batch__is_counted_at_its_smallest_wherever_it_is_asked(accelerator: str) -> None:
+    """On a login node without GPUs, too."""
     found = explain(
-        "pretrain", ["model=tiny", "trainer=gpu", "trainer.micro_batch=auto", "optim.global_batch=8"]
+        "pretrain",
+        [
+            "model=tiny",
+            "trainer=ddp",
+            f"trainer.accelerator={accelerator}",
+            "trainer.micro_batch=auto",
+            "optim.global_batch=64",
+        ],
     )
     assert value_of(found, "trainer.micro_batch")[0] == "auto"
     assert found.derived.micro_batch == 1

@@ -96,6 +96,29 @@ def test_machine__may_change_freely(tmp_path: Path) -> None:
     check_unchanged(pretraining(tmp_path, *machine, "resume=auto"), "pretrain", before)
 
 
+def test_checkpoints__of_a_gpu_go_by_the_clock_and_some_are_always_due(tmp_path: Path) -> None:
+    """Also of a run that began when they went by steps: the machine may change freely."""
+    for trainer in ("gpu", "ddp"):
+        machine = pretraining(tmp_path, f"trainer={trainer}").trainer
+        assert (machine.checkpoint_every_steps, machine.checkpoint_every_minutes) == (None, 15)
+    before = record(pretraining(tmp_path, "trainer=gpu", "trainer.checkpoint_every_steps=500"))
+    check_unchanged(pretraining(tmp_path, "trainer=gpu", "resume=auto"), "pretrain", before)
+    with pytest.raises(ConfigError, match="null for both"):
+        pretraining(tmp_path, "trainer=gpu", "trainer.checkpoint_every_minutes=null")
+
+
+def test_logger__may_change_and_may_be_of_before_it_had_tags(tmp_path: Path) -> None:
+    older = pretraining(tmp_path).given()
+    for key in ("entity", "group", "tags"):
+        del older["logger"][key]
+    assert PretrainConfig.model_validate(older) == pretraining(tmp_path)
+    before = record(pretraining(tmp_path))
+    named = ["logger.entity=team", "logger.group=ratios", "logger.tags=[tube,'0.9']"]
+    changed = pretraining(tmp_path, *named)
+    assert changed.logger.tags == ("tube", "0.9")
+    check_unchanged(changed, "pretrain", before)
+
+
 def refusal(config: PretrainConfig, before: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         check_unchanged(config, "pretrain", before)

@@ -13,6 +13,7 @@ from small_clips import encode, moving_frames, write_tree
 from small_options import GRID, decode_all, finetune_options, hide_most, loader_options, pretrain_options
 
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
+from videomae_train.data.device_crops import most_memory
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.packing import PackOptions, pack
 from videomae_train.data.sources import open_source
@@ -112,3 +113,20 @@ def test_seconds__are_refused_where_a_video_states_no_rate(
             ConfigError, match=r"frame_interval_sec=0\.08: 1 videos of unknown rate, such as .*"
         ):
             make(mixed_sizes, **in_seconds)
+
+
+@pytest.mark.parametrize("jitter", [0, 3])
+def test_memory__of_the_largest_micro_batch_is_known_from_the_index(mixed_sizes: Path, jitter: int) -> None:
+    """Four videos of which one is the highest and one the widest; no batch is larger."""
+    module = pretrain_module(mixed_sizes, crop_on="device", views=2, view_jitter_frames=jitter)
+    selection = module.selection
+    sizes = selection.dataset.frame_sizes[selection.sample_ids]
+    assert sizes.tolist().count([48, 64]) == sizes.tolist().count([64, 48]) == 2
+    options = module.options
+    most = most_memory(
+        sizes, videos=4, num_frames=options.num_frames, views=2, shared=options.view_jitter_frames == 0
+    )
+    batches = [batch.clips for batch in islice(module.train_dataloader(), 8)]
+    assert max(clips.nbytes for clips in batches) <= most.frames
+    assert most.frames == len(batches[0]) * options.num_frames * 64 * 80 * 3
+    assert most.resizing == most.frames + 2 * 4 * options.num_frames * 64 * 80 * 3 * 4

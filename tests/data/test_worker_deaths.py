@@ -164,6 +164,7 @@ def test_a_worker_that_dies_idle__is_not_blamed_on_a_video(packed_folder: Path, 
     [
         (signal.SIGKILL, "most likely because memory was full.*Lower loader.num_workers.*more memory"),
         (signal.SIGHUP, "Find out who sends this signal"),
+        (signal.SIGBUS, "most likely because /dev/shm was full.*Give /dev/shm more room.*--shm-size"),
     ],
 )
 def test_a_worker_that_is_ended_from_outside__is_not_blamed_on_its_video(

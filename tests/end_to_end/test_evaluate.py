@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shlex
 import shutil
@@ -19,6 +20,7 @@ import torch
 from command_line import QUICK, SMALL, videomae
 from huggingface_hub import metadata_load
 
+from videomae_train.commands import evaluate as evaluate_command
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.packing import PackOptions, pack
 from videomae_train.data.sources import open_source
@@ -336,3 +338,15 @@ def test_splits__with_a_selection_that_one_lacks_are_refused_first(
     assert evaluate(packed, weights, tmp_path / "run", "splits=[1,4]", "data.selection=split1/test") == 2
     assert "split4/test" in capsys.readouterr().err
     assert not decodes
+
+
+def test_workers__are_shared_out_among_the_ranks_of_a_score(
+    packed: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)), raising=False)
+    settled: list[Any] = []
+    monkeypatch.setattr(evaluate_command, "evaluate", lambda config, **_: settled.append(config))
+    for devices in (1, 4):
+        auto = ["loader.num_workers=auto", f"devices={devices}"]
+        assert evaluate(packed, weights, tmp_path / f"run{devices}", *auto) == 0
+    assert [config.loader.num_workers for config in settled] == [8, 3]

@@ -15,6 +15,9 @@ import torch
 from command_line import videomae
 from page_commands import calls_of
 
+from videomae_train.config.loader import compose_config, load_config
+from videomae_train.config.schema import FinetuneConfig
+from videomae_train.config.steps import check_pairs, step_plan
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.synthetic import generate_motion_videos
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, save_weights_folder
@@ -79,6 +82,33 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     save_weights_folder(VideoMAEForPreTraining(config), folder, card="# test")
     return folder
+
+
+def machines() -> dict[str, list[str]]:
+    """What the page offers as MACHINE: the row's words, and these as a list."""
+    rows = re.findall(r"^\| `(trainer=[^`]*)` \|", PAGE.read_text(), re.MULTILINE)
+    return {row: row.split() for row in rows}
+
+
+def test_page__has_a_machine_of_each_kind() -> None:
+    assert [row.split()[0] for row in machines()] == [
+        "trainer=gpu",
+        "trainer=ddp",
+        "trainer=cpu",
+        "trainer=ddp",
+    ]
+
+
+@pytest.mark.parametrize("machine", machines())
+def test_machines__take_the_recipes_of_the_page(machine: str) -> None:
+    """Composed as a login node does: the batch of a step is divided by ranks and passes, and videos have pairs."""
+    recipes = set(re.findall(r"experiment=(finetune_\w+)", "".join(block for _, block in BLOCKS)))
+    assert len(recipes) == 2
+    for recipe in recipes:
+        given = [f"experiment={recipe}", "model=base", "data.path=x", "run=x", *machines()[machine]]
+        config = load_config("finetune", compose_config("finetune", given), FinetuneConfig)
+        step_plan(config, num_videos=9537)
+        check_pairs(config)
 
 
 def test_page__has_the_three_ways() -> None:

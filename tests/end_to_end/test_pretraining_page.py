@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from command_line import SMALL, videomae
 from page_commands import calls_of
 
@@ -80,7 +79,6 @@ def test_every_pretraining__is_a_valid_request(
         given for given in pretrainings(calls) if any(word.startswith("data.path=") for word in given)
     ]
     assert len(requests) > 8
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     for given in requests:
         config = load_config("pretrain", compose_config("pretrain", given), PretrainConfig)
         step_plan(config, num_videos=9537)

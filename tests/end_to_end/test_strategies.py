@@ -82,6 +82,22 @@ def test_finetune__with_averaging_and_an_optimiser_of_timm(
     load_classifier(tmp_path / "run" / "weights")
 
 
+def test_search_for_a_micro_batch__on_a_machine_without_gpus_is_refused_before_anything_is_written(
+    packed_motions: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The configuration is right where there are some: only the run can say that there are none."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    run = tmp_path / "run"
+    arguments = ["model=tiny", *SMALL, *QUICK, f"data.path={packed_motions}", f"run={run}"]
+    asked = ["trainer.accelerator=auto", "trainer.micro_batch=auto"]
+    assert videomae("pretrain", *arguments, *asked) == 2
+    assert "trainer.micro_batch: auto on a CPU" in capsys.readouterr().err
+    assert not any(run.iterdir())
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

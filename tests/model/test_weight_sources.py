@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,8 +25,10 @@ from videomae_train.model import (
     VideoMAEModel,
     config_record,
     read_config,
+    sources,
 )
 from videomae_train.model.inference import infer_config
+from videomae_train.model.official import read_official
 from videomae_train.model.placing import classifier_config, place_classifier
 from videomae_train.model.positions import sincos_table
 from videomae_train.model.sources import open_source
@@ -176,6 +179,46 @@ def test_checkpoint_of_a_run__tells_its_own_configuration(square: VideoMAEConfig
     with pytest.raises(CheckpointError, match="--config FOLDER"):
         VideoMAEForPreTraining.from_pretrained(tmp_path / "foreign.ckpt")
     VideoMAEForPreTraining.from_pretrained(tmp_path / "foreign.ckpt", config=trained.config)
+
+
+def test_configuration_of_a_file__is_read_once_until_the_file_is_another(
+    square: VideoMAEConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of gigabytes of tensors, which every rank asks for the shape of clips and the like."""
+    opened: list[Path] = []
+
+    def reading(path: Path, **options: Any) -> object:
+        opened.append(path)
+        return read_official(path, **options)
+
+    monkeypatch.setattr(sources, "read_official", reading)
+    file = tmp_path / "step.ckpt"
+    for number, config in enumerate((square, replace(square, num_hidden_layers=1))):
+        model = VideoMAEForPreTraining(config)
+        torch.save({"state_dict": model.state_dict(), "config": config_record(model)}, file)
+        assert [read_config(file), read_config(str(file)), read_config(file)] == [config] * 3
+        assert len(opened) == number + 1
+    file.unlink()
+    with pytest.raises(CheckpointError, match="no such file"):
+        read_config(file)
+
+
+def test_configuration_of_a_hub_id__is_asked_for_once_and_reads_no_tensors(
+    square: VideoMAEConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked: list[str] = []
+    VideoMAEForPreTraining(square).save_pretrained(tmp_path / "fetched")
+
+    def fetched(repo: str, **_: object) -> str:
+        asked.append(repo)
+        return str(tmp_path / "fetched")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    monkeypatch.setattr(sources, "read_tensors", lambda *_, **__: pytest.fail("it reads tensors"))
+    assert [read_config("somebody/fetched-once") for _ in range(3)] == [square] * 3
+    assert asked == ["somebody/fetched-once"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])

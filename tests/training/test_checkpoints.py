@@ -59,7 +59,7 @@ class EndOfRank(pl.Callback):
 def run(
     folder: Path,
     *,
-    every: int = 100,
+    every: int | None = 100,
     minutes: float | None = None,
     clock: Any = time.monotonic,
     stop: StopRequest | None = None,
@@ -97,16 +97,29 @@ def test_saves__come_every_few_steps_and_at_the_end(tmp_path: Path) -> None:
     assert steps_in(tmp_path) == [4, 6]
 
 
-def test_saves__come_by_the_clock_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [100, None])
+def test_saves__come_by_the_clock_too_or_alone(every: int | None, tmp_path: Path) -> None:
     now = 0.0
 
     def later() -> None:
         nonlocal now
         now += 61.0
 
-    run(tmp_path, minutes=1.0, clock=lambda: now, also=(Doing(2, 0, later), Doing(3, 0, later)))
+    run(tmp_path, every=every, minutes=1.0, clock=lambda: now, also=(Doing(2, 0, later), Doing(3, 0, later)))
     # Two micro-batches a step: the clock moves on twice within steps 3 and 4.
     assert steps_in(tmp_path) == [3, 4, 6]
+
+
+def test_clock__of_rank_0_alone_makes_all_ranks_save(tmp_path: Path) -> None:
+    now = 0.0
+
+    def later() -> None:
+        nonlocal now  # of this rank: each is a process
+        now += 61.0
+
+    ranks = {"also": (Doing(2, 0, later), Doing(4, 1, later)), "world_size": 2}
+    run(tmp_path, every=None, minutes=1.0, clock=lambda: now, **ranks)  # type: ignore[arg-type]
+    assert steps_in(tmp_path) == [3, 6]
 
 
 def test_clock__without_minutes_saves_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from videomae_train.training.starters import global_rank, ranks_from_outside
+from videomae_train.training.starters import global_rank, processors_of_task, ranks_from_outside
 
 SRUN = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_JOB_NAME": "pretrain"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1"}
@@ -39,3 +39,17 @@ def test_rank__is_that_of_whoever_started_the_process(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert (global_rank(), ranks_from_outside()) == (rank, ranks)
+
+
+def test_processors__are_those_that_srun_was_told_to_give_and_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (*SRUN, *TORCHRUN, "SLURM_PTY_PORT", "SLURM_CPUS_PER_TASK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    assert processors_of_task() is None, "a batch script, whose ranks Lightning starts"
+    for name, value in SRUN.items():
+        monkeypatch.setenv(name, value)
+    assert processors_of_task() == 6
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+    assert processors_of_task() is None

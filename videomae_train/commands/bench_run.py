@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,10 +19,12 @@ from videomae_train.benchmarks.whole_run import Clock
 from videomae_train.commands.bench_run_report import RunReport, show_report
 from videomae_train.commands.bench_setting import MeasuredSetting, bench_config
 from videomae_train.config import build
+from videomae_train.config.devices import with_workers
 from videomae_train.config.schema import PretrainConfig
 from videomae_train.config.steps import step_plan
+from videomae_train.data.processors import num_processors
 from videomae_train.errors import ConfigError
-from videomae_train.training.options import resolve_accelerator
+from videomae_train.training.accelerator import resolve_accelerator
 
 _LONGEST_STEP = 4  # micro-batches of the second kind of step; long steps tell the parts apart, and take long
 
@@ -75,7 +76,7 @@ def measure_run(overrides: Sequence[str], options: RunBenchOptions) -> RunReport
             Measured(steps["both"], steps["long"], longer, fixed, save),
             steps=plan.total_steps,
             micro_batches=plan.accumulation,
-            saves=(plan.total_steps - 1) // asked.trainer.checkpoint_every_steps,
+            save_every=(asked.trainer.checkpoint_every_steps, asked.trainer.checkpoint_every_minutes),
         ),
         seconds={name: values.tolist() for name, values in timings.seconds.items()},
         clips=short.clips,
@@ -135,9 +136,5 @@ def _in_turn(short: MeasuredSetting, long: MeasuredSetting, options: RunBenchOpt
 def _machine(config: PretrainConfig) -> Machine:
     has_gpu = resolve_accelerator(config.trainer) == "gpu"
     threads = 1 if has_gpu else torch.get_num_threads()
-    return Machine(_num_cores(), threads, config.loader.num_workers, has_gpu)
-
-
-def _num_cores() -> int:
-    # Where a process can be tied to some of the cores, they are what there is.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = with_workers(config.loader, config.trainer.devices).workers
+    return Machine(num_processors(), threads, workers, has_gpu)

@@ -17,12 +17,13 @@ from videomae_train.benchmarks.loader import clip_stages, decode_window
 from videomae_train.benchmarks.straightforward import StageSeconds
 from videomae_train.benchmarks.whole_run import Clock, HeldBatch, bare_seconds, bare_step, loader_seconds
 from videomae_train.config import build, watching
+from videomae_train.config.devices import with_workers
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.schema import PretrainConfig
 from videomae_train.config.steps import step_plan
 from videomae_train.data.encoding import Reencoding, reencode
+from videomae_train.training.accelerator import resolve_accelerator
 from videomae_train.training.checkpoints import SavingOptions, StepCheckpoint
-from videomae_train.training.options import resolve_accelerator
 from videomae_train.training.progress import StepProgress
 from videomae_train.types import PretrainBatch
 
@@ -59,7 +60,9 @@ class MeasuredSetting:
 
     def _load(self) -> PretrainConfig:
         run = self._folder / f"steps-of-{self.micro_batches}"
+        asked = bench_config(self._overrides)
         own = [
+            f"loader.num_workers={with_workers(asked.loader, asked.trainer.devices).workers}",
             f"run={run}",
             f"optim.global_batch={self.micro_batch * self.micro_batches}",
             "trainer.devices=1",
@@ -85,7 +88,7 @@ class MeasuredSetting:
     def load(self, seconds: float) -> float:
         """Let the loader run alone, and give the mean seconds of a micro-batch."""
         batches = iter(self._data.train_dataloader())
-        return loader_seconds(batches, self.config.loader.num_workers, seconds)
+        return loader_seconds(batches, self.config.loader.workers, seconds)
 
     def bare(self, seconds: float) -> float:
         """Repeat the bare step on one micro-batch, and give its mean seconds."""

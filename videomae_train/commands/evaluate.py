@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from videomae_train.commands.messages import say
+from videomae_train.config.devices import with_workers
 from videomae_train.config.evaluate import (
     Evaluation,
     SplitsEvaluation,
@@ -35,9 +36,14 @@ def run_evaluate(mapping: DictConfig) -> None:
     values = resolve_config("evaluate", mapping)
     configs = split_configs(values)
     if configs is None:
-        _evaluate_one(validate_config("evaluate", values, EvaluateConfig))
+        _evaluate_one(_settled(validate_config("evaluate", values, EvaluateConfig)))
     else:
-        _evaluate_splits(configs, run_folder())
+        _evaluate_splits({split: _settled(config) for split, config in configs.items()}, run_folder())
+
+
+def _settled(config: EvaluateConfig) -> EvaluateConfig:
+    """Share the processors of this machine among the ranks, where the loader leaves that to it."""
+    return config.model_copy(update={"loader": with_workers(config.loader, config.devices)})
 
 
 def _evaluate_one(config: EvaluateConfig) -> None:

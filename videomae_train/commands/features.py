@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from videomae_train.config.devices import pick_device
+from videomae_train.config.devices import pick_device, say_device
 from videomae_train.data.clip_stream import ClipSource, PackedVideos
 from videomae_train.data.index import WHOLE_SET, PackedDataset
 from videomae_train.data.layout import DESCRIPTION_FILE
@@ -173,6 +173,8 @@ def _report(folder: FeatureFolder, keys: Sequence[str], messages: Console) -> No
 
 
 def _extractor(weights: str, options: FeaturesOptions) -> VideoFeatures:
+    device = pick_device(options.accelerator)
+    say_device(options.accelerator, device)
     return VideoFeatures.from_pretrained(
         weights,
         layer=options.layer,
@@ -181,7 +183,7 @@ def _extractor(weights: str, options: FeaturesOptions) -> VideoFeatures:
         num_clips=options.num_clips,
         num_crops=options.num_crops,
         stride=options.stride,
-        device=pick_device(options.accelerator),
+        device=device,
         num_workers=options.num_workers,
         batch_clips=options.batch_clips,
         decode_timeout_sec=options.timeout_sec,

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from videomae_train.config.devices import pick_device
+from videomae_train.config.devices import pick_device, say_device
 from videomae_train.config.scores import describe_views
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.evaluation.memory import naming_full_memory
@@ -65,19 +65,21 @@ def run_predict(weights: str, videos: Sequence[str], options: PredictOptions) ->
         TrainingError: Not one video could be read; the rows say why.
     """
     found = find_videos(videos, sys.stdin)
+    device = pick_device(options.accelerator)
     predictor = VideoPredictor.from_pretrained(
         weights,
         num_clips=options.num_clips,
         num_crops=options.num_crops,
         stride=options.stride,
         windows=options.windows,
-        device=pick_device(options.accelerator),
+        device=device,
         top_k=options.top_k,
         num_workers=options.num_workers,
         batch_videos=options.batch_videos,
         decode_timeout_sec=options.timeout_sec,
         precision=options.precision,
     )
+    say_device(options.accelerator, device)
     messages = Console(stderr=True, highlight=False, soft_wrap=True)
     messages.print(f"Views: {describe_views(predictor.views, options.precision)}.", markup=False)
     for note in found.notes:

@@ -46,7 +46,7 @@ def pretrain_data(config: PretrainConfig) -> PretrainDataModule:
     config.masking.counts(config.model.grid)
     return PretrainDataModule(
         config.data,
-        loader_options(config.loader, config.trainer.accelerator),
+        loader_options(config.loader, config.trainer.accelerator, config.trainer.devices),
         mask_sampler=config.masking.build(),
         decode_sampler=config.masking.decode.build(),
         grid=config.model.grid,
@@ -61,7 +61,7 @@ def finetune_data(config: FinetuneConfig) -> FinetuneDataModule:
     """Open the labelled packed set."""
     return FinetuneDataModule(
         config.data,
-        loader_options(config.loader, config.trainer.accelerator),
+        loader_options(config.loader, config.trainer.accelerator, config.trainer.devices),
         seed=config.seed,
         global_batch=config.optim.global_batch,
         micro_batch=initial_micro_batch(config),

@@ -58,14 +58,21 @@ def _batch_to_try(
     model = config.model if isinstance(config, PretrainConfig) else config.source
     num_clips = num_videos * config.data.views
     shape = (num_clips, model.num_frames, *model.frame_size, model.num_channels)
-    clips = torch.zeros(shape, dtype=torch.uint8, device=device).permute(0, 1, 4, 2, 3)
+    clips = torch.zeros(shape, dtype=_format_of_clips(config), device=device).permute(0, 1, 4, 2, 3)
     numbers = torch.zeros(num_clips, dtype=torch.int64, device=device)
     if isinstance(config, FinetuneConfig):
-        return LabeledBatch(clips, numbers, numbers, ())
+        erases = config.data.erase_probability > 0
+        boxes = torch.zeros(num_clips, 4, dtype=torch.int64, device=device) if erases else None
+        return LabeledBatch(clips, numbers, numbers, (), boxes)
     visible, hidden, unscored = (
         torch.from_numpy(part).to(device).repeat(num_clips, 1) for part in _tokens_to_try(config)
     )
     return PretrainBatch(clips, visible, hidden, unscored, numbers, ())
+
+
+def _format_of_clips(config: PretrainConfig | FinetuneConfig) -> torch.dtype:
+    exact = isinstance(config, FinetuneConfig) and config.data.crop_resampling == "float_no_antialias"
+    return torch.float32 if exact else torch.uint8
 
 
 def _tokens_to_try(config: PretrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

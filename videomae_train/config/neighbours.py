@@ -99,7 +99,7 @@ def _selections(config: NeighboursConfig, dataset: PackedDataset) -> tuple[Selec
 
 def _batches(config: NeighboursConfig, selection: Selection, rank: int, world: int) -> BatchLoader:
     videos = EvaluationDataset(selection, config.data, rank=rank, world=world)
-    loader = loader_options(config.loader, config.accelerator)
+    loader = loader_options(config.loader, config.accelerator, config.devices)
     return evaluation_loader(videos, loader, batch_videos=config.batch_videos)
 
 

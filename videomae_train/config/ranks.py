@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from videomae_train.config.devices import pick_device
+from videomae_train.config.devices import pick_device, say_device
 from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.schema import EvaluateConfig
 from videomae_train.evaluation.ranks import Ranks
@@ -21,4 +21,5 @@ def start_ranks(config: EvaluateConfig | NeighboursConfig) -> Ranks:
         torch.set_num_threads(config.threads)
     sizes = {"devices": config.devices, "num_nodes": config.num_nodes}
     device = pick_device(config.accelerator, config.devices)
+    say_device(config.accelerator, device)
     return Ranks(device, **sizes, environment=rank_environment(**sizes, keys=""))

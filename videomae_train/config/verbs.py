@@ -18,6 +18,7 @@ import torch
 from videomae_train.config import build, watching
 from videomae_train.config.attempts import recorded_attempt
 from videomae_train.config.cards import classifier_card, pretraining_card
+from videomae_train.config.crops import crop_words
 from videomae_train.config.micro_batch import micro_batch_search
 from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
 from videomae_train.config.recipe import RECORD, RunRecord, check_unchanged, read_record, record_run
@@ -28,10 +29,18 @@ from videomae_train.errors import CheckpointError, ConfigError, DecodeError, Tra
 from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.model import WeightsReport, save_weights_folder
 from videomae_train.model.targets import Target
+from videomae_train.training.accelerator import (
+    Kind,
+    device_words,
+    find_gpus,
+    resolve_accelerator,
+    speed_words,
+)
 from videomae_train.training.checkpoint_files import newest_checkpoint, tidy_checkpoints
 from videomae_train.training.checkpoints import StepCheckpoint
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.module import SteppingModule
+from videomae_train.training.options import TrainerOptions
 from videomae_train.training.preemption import StopRequest
 from videomae_train.training.requeue import requeue_job
 from videomae_train.training.starters import global_rank
@@ -114,7 +123,11 @@ def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finet
 
 @contextmanager
 def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[FolderLock]:
-    """Take a run's folder, a new one or the same one again on request and with the same recipe, and keep others out."""
+    """Take a run's folder, a new one or the same one again on request and with the same recipe, and keep others out.
+
+    What this machine cannot do is refused before.
+    """
+    _say_where(config.trainer, resolve_accelerator(config.trainer))
     record = _record_to_go_on_with(config)
     if record is not None:
         check_unchanged(config, verb, record)
@@ -127,6 +140,17 @@ def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[
         _make_ready(config)
         with _started_again_without_a_bad_video(config):
             yield lock
+
+
+def _say_where(options: TrainerOptions, kind: Kind) -> None:
+    words = device_words(options.accelerator, kind, find_gpus(), "trainer.")
+    _say([*words, *speed_words(options, kind)])
+
+
+def _say(lines: Sequence[str]) -> None:
+    if global_rank() == 0:
+        for line in lines:
+            print(line, file=sys.stderr)
 
 
 def _make_ready(config: TrainingConfig) -> None:
@@ -177,6 +201,7 @@ def _fit(
     card: str,
 ) -> TrainOutcome:
     began = time.perf_counter()
+    _say(crop_words(data))
     also = [*micro_batch_search(config, module, data), *watchers]
     before = _record_to_go_on_with(config)
     if before is not None and global_rank() == 0:

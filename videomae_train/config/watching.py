@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytorch_lightning as pl
 
+from videomae_train.config.devices import with_workers
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.data.datamodule import PretrainDataModule
 from videomae_train.data.datasets import EvaluationDataset
@@ -59,7 +60,8 @@ def _probe_videos(config: PretrainConfig, selection: str) -> Callable[[], BatchL
         antialias=True,
     )  # fmt: skip
     videos = EvaluationDataset(replace(whole, sample_ids=np.sort(whole.sample_ids[few])), options)
-    return lambda: evaluation_loader(videos, config.loader, batch_videos=_PROBE_BATCH)
+    loader = with_workers(config.loader, config.trainer.devices)
+    return lambda: evaluation_loader(videos, loader, batch_videos=_PROBE_BATCH)
 
 
 def _pretrain_alarms(config: PretrainConfig, baselines: BaselineLosses) -> AlarmList:

@@ -102,7 +102,7 @@ class PretrainDataModule(pl.LightningDataModule):
         """Make one batch of the videos at the first positions, as safely as in training."""
         # Not into page-locked memory: before a rank has taken its GPU, that would be the first one's business.
         options = replace(
-            self.loader, num_workers=min(1, self.loader.num_workers), prefetch_batches=1, pin_memory=False
+            self.loader, num_workers=min(1, self.loader.workers), prefetch_batches=1, pin_memory=False
         )
         batches = make_loader(
             self.dataset, collate_pretrain, [list(range(num_videos))], options, self._passed_by

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -31,6 +32,36 @@ def join_frames(frames: Sequence[Tensor]) -> Tensor:
 def _padded(clip: Tensor, height: int, width: int) -> Tensor:
     below, right = height - clip.shape[2], width - clip.shape[3]
     return pad(clip, (0, 0, 0, right, 0, below)) if below or right else clip
+
+
+class FrameMemory(NamedTuple):
+    """Bytes of a micro-batch of whole frames.
+
+    Attributes:
+        frames: As they travel, and wait in the loader.
+        resizing: On the device while they are cut, those included.
+    """
+
+    frames: int
+    resizing: int
+
+
+def most_memory(
+    frame_sizes: np.ndarray, *, videos: int, num_frames: int, views: int, shared: bool
+) -> FrameMemory:
+    """Count the bytes of the largest micro-batch that these videos can make.
+
+    Args:
+        frame_sizes: Integer (n, 2): height and width of each video's frames.
+        videos: Of a micro-batch.
+        num_frames: Of a clip.
+        views: Clips of a video.
+        shared: Whether they are cut from the same frames.
+    """
+    height, width = (int(side) for side in frame_sizes.max(axis=0))
+    clip = num_frames * height * width * 3
+    frames = clip * videos * (1 if shared else views)
+    return FrameMemory(frames, frames + clip * videos * views * 4)  # each view's frames as float32
 
 
 Batch = TypeVar("Batch", bound=PretrainBatch | LabeledBatch)

@@ -129,6 +129,11 @@ class PackedDataset:
         return self._column("fps")
 
     @cached_property
+    def frame_sizes(self) -> np.ndarray:
+        """int32 (num_videos, 2): height and width of each video's frames, upright."""
+        return np.stack([self._column("height"), self._column("width")], axis=1)
+
+    @cached_property
     def _ranges(self) -> tuple[np.ndarray, np.ndarray]:
         return self._column("offset"), self._column("size")
 

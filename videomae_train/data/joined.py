@@ -71,6 +71,11 @@ class JoinedDataset:
         """float32 (num_videos,): average frames per second of each video, 0 where the file states none."""
         return np.concatenate([dataset.fps for dataset in self._sets])
 
+    @cached_property
+    def frame_sizes(self) -> np.ndarray:
+        """int32 (num_videos, 2): height and width of each video's frames, upright."""
+        return np.concatenate([dataset.frame_sizes for dataset in self._sets])
+
     def set_name(self, sample_id: int) -> str:
         """Name the set of a video."""
         return self._find(sample_id)[0]

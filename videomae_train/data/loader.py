@@ -235,15 +235,16 @@ def make_loader(
         passed_by: Where a video is listed that ends a worker; None lists nothing.
         keep_workers: For another pass; else they end with the last batch.
     """
-    has_workers = options.num_workers > 0
-    board = DecodingBoard(options.num_workers, options.decode_timeout_sec)
+    num_workers = options.workers
+    has_workers = num_workers > 0
+    board = DecodingBoard(num_workers, options.decode_timeout_sec)
     return BatchLoader(
         _Batches(dataset, collate),
         WorkerDeaths(board, dataset.names, passed_by),
         sampler=batches,
         batch_size=None,
         collate_fn=_as_it_is,
-        num_workers=options.num_workers,
+        num_workers=num_workers,
         prefetch_factor=options.prefetch_batches if has_workers else None,
         persistent_workers=has_workers and keep_workers,
         pin_memory=options.pin_memory is True,  # auto: for those who know the device to decide
@@ -261,14 +262,15 @@ def make_stream_loader(
         videos: Names of the videos that workers may die of.
         options: Workers and memory.
     """
-    board = DecodingBoard(options.num_workers, options.decode_timeout_sec)
+    num_workers = options.workers
+    board = DecodingBoard(num_workers, options.decode_timeout_sec)
     return BatchLoader(
         batches,
         WorkerDeaths(board, videos, None),
         batch_size=None,
         collate_fn=_as_it_is,
-        num_workers=options.num_workers,
-        prefetch_factor=options.prefetch_batches if options.num_workers else None,
+        num_workers=num_workers,
+        prefetch_factor=options.prefetch_batches if num_workers else None,
         pin_memory=options.pin_memory is True,
         worker_init_fn=partial(_begin_worker, board),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from videomae_train.data.processors import workers_of_rank
 from videomae_train.data.randaugment import PUBLISHED, is_randaugment
 from videomae_train.data.reading import StorageOptions
 from videomae_train.data.transforms import CropKind, Resampling
@@ -282,16 +283,17 @@ class LoaderOptions:
     """How batches are made on this machine; changes nothing in them.
 
     Attributes:
-        num_workers: Child processes that decode; 0 decodes in the main process.
+        num_workers: Child processes that decode; 0 decodes in the main process, auto shares this machine's processors
+            among its ranks.
         prefetch_batches: Batches that each worker keeps ready.
-        pin_memory: Put batches into page-locked memory, from which they go to a GPU beside its work; auto does so where
-            a run computes on a GPU.
+        pin_memory: Put batches into page-locked memory, from which they go to a GPU without the host waiting; auto does
+            so where a run computes on a GPU.
         decode_timeout_sec: The longest that a worker may take to make one video's clips; then the run ends and names
             it. Without workers nothing can end a decoder that hangs.
         storage: Cache and patience for remote shards.
     """
 
-    num_workers: int
+    num_workers: int | Literal["auto"]
     prefetch_batches: int
     pin_memory: bool | Literal["auto"]
     decode_timeout_sec: float
@@ -306,3 +308,8 @@ class LoaderOptions:
                 expected="more than 0 seconds",
                 todo="Give more than the slowest good video takes, such as 60.",
             )
+
+    @property
+    def workers(self) -> int:
+        """Child processes that decode; where auto is not settled for several ranks, those of a single one."""
+        return workers_of_rank(1) if self.num_workers == "auto" else self.num_workers

@@ -57,6 +57,11 @@ class VideoTable(VideoNames, Protocol):
         """float32 (num_videos,): average frames per second of each video, 0 where the file states none."""
         ...
 
+    @cached_property
+    def frame_sizes(self) -> np.ndarray:
+        """int32 (num_videos, 2): height and width of each video's frames, upright."""
+        ...
+
     def set_name(self, sample_id: int) -> str:
         """Name the set of a video; "" where there is only one."""
         ...

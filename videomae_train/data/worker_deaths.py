@@ -13,10 +13,17 @@ from videomae_train.data.video_table import VideoNames
 from videomae_train.data.watch import Decoding, DecodingBoard
 from videomae_train.errors import DecodeCause, DecodeError, TrainingError, VideoMAETrainError
 
-_ENDS_FROM_OUTSIDE = frozenset(number.name for number in SIGNALS_FROM_OUTSIDE)
-_LIKELY = {signal.SIGKILL.name: ", most likely because memory was full"}
+# Batches come through /dev/shm: where it is full, touching a page of one ends the worker by SIGBUS, whatever it decodes
+# meanwhile. Decoders have no mapped files of their own.
+_ENDS_FROM_OUTSIDE = frozenset(number.name for number in (*SIGNALS_FROM_OUTSIDE, signal.SIGBUS))
+_LIKELY = {
+    signal.SIGKILL.name: ", most likely because memory was full",
+    signal.SIGBUS.name: ", most likely because /dev/shm was full",
+}
 _TODO = {
     signal.SIGKILL.name: "Lower loader.num_workers or loader.prefetch_batches, or give the job more memory.",
+    signal.SIGBUS.name: "Give /dev/shm more room (docker: --shm-size), or lower loader.num_workers or"
+    " loader.prefetch_batches.",
     **dict.fromkeys(
         (signal.SIGHUP.name, signal.SIGINT.name, signal.SIGTERM.name),
         "Find out who sends this signal: the batch system, or somebody who ends processes.",
@@ -28,7 +35,8 @@ _TODO_OF_OTHERS = "Lower loader.num_workers or loader.prefetch_batches if memory
 class WorkerDeaths:
     """Explains the deaths of the workers that write on a board, and lists the videos that they died of.
 
-    A signal from outside, such as that of a full memory, may meet any worker at any video: nothing is listed then.
+    A signal from outside, such as that of a full memory or of a full /dev/shm, may meet any worker at any video:
+    nothing is listed then.
 
     Args:
         board: What the workers are decoding.

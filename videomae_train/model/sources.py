@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
@@ -126,14 +127,31 @@ def _open_folder(folder: Path, *, config: VideoMAEConfig | None, trust_pickle: b
 
 
 def read_config(source: str | Path) -> VideoMAEConfig:
-    """Read the configuration of weights of any known kind; of a folder, without reading its tensors.
+    """Read the configuration of weights of any known kind; of a folder or a hub id, without reading tensors.
+
+    A file tells it only as a whole, and is read once in a process, as long as it is the same one; the hub is asked
+    once for each id.
 
     Raises:
         CheckpointError: There is none, or it is damaged.
     """
-    if Path(source).is_dir():
-        return _folder_config(_weights_of(Path(source)))[0]
-    return open_source(source).config
+    path = Path(source)
+    if path.is_dir():
+        return _folder_config(_weights_of(path))[0]
+    if path.is_file():
+        file = path.stat()
+        return _config_of_file(path.absolute(), file.st_ino, file.st_mtime_ns, file.st_size)
+    return _config_on_hub(str(source))
+
+
+@lru_cache(maxsize=8)
+def _config_of_file(path: Path, *_of_its_contents: int) -> VideoMAEConfig:
+    return open_source(path).config
+
+
+@lru_cache(maxsize=8)
+def _config_on_hub(source: str) -> VideoMAEConfig:
+    return _folder_config(_weights_of(folder_of(source)))[0]
 
 
 def local_folder(source: str | Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""When a run saves: every so many steps and minutes, at its end, and when it is asked to stop.
+"""When a run saves: every so many steps or minutes, at its end, and when it is asked to stop.
 
 A save copies the state to the host; a thread writes it while the next steps run.
 """
@@ -39,14 +39,14 @@ class SavingOptions:
     """When checkpoints are written and how many stay.
 
     Attributes:
-        every_steps: Optimizer steps between two saves.
+        every_steps: Optimizer steps between two saves; None does not count them.
         every_minutes: Minutes since the last save after which the next step is saved too; None does not look at the
             clock.
         keep: How many of the newest to keep, >= 1.
         at_end: Whether the run's last step is saved in any case; measurements do without.
     """
 
-    every_steps: int
+    every_steps: int | None
     every_minutes: float | None
     keep: int
     at_end: bool = True
@@ -168,7 +168,7 @@ class StepCheckpoint(pl.Callback):
         )
         if has_written:
             self._finish_writing()
-        if signal_number or minutes_are_over or module.step % self._options.every_steps == 0:
+        if signal_number or minutes_are_over or self._steps_are_over(module.step):
             self._save(trainer, module)
         if signal_number and module.step < module.plan.total_steps:
             self._finish_writing()
@@ -190,6 +190,9 @@ class StepCheckpoint(pl.Callback):
         except (VideoMAETrainError, OSError) as failure:
             if failure is not exception:
                 print(f"Beside the error that ends the run: {failure}", file=sys.stderr)
+
+    def _steps_are_over(self, step: int) -> bool:
+        return self._options.every_steps is not None and step % self._options.every_steps == 0
 
     def _minutes_are_over(self) -> bool:
         minutes = self._options.every_minutes

@@ -142,7 +142,7 @@ class SteppingModule(pl.LightningModule):
         """Make what lies beside the weights, on their device, as new or as the checkpoint has it."""
         self._update = Updater(self.model, self.options.update, self.device)
         if self._restored is not None:
-            self._update.load_state_dict(self._restored)
+            self._update.load_state_dict(self._restored, self._step)
             self._restored = None
 
     def on_train_batch_start(self, batch: PretrainBatch | LabeledBatch, batch_idx: int) -> None:

@@ -8,8 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from videomae_train.errors import ConfigError
 from videomae_train.training.precision import Float32Matmul, PrecisionName
 
@@ -35,7 +33,7 @@ class TrainerOptions:
         max_nonfinite_steps: Steps in a row without a finite loss and gradient past which the run stops.
         threads: Threads of each rank's CPU operations; null leaves torch's choice.
         log_every_steps: Optimizer steps between two reports.
-        checkpoint_every_steps: Optimizer steps between two checkpoints.
+        checkpoint_every_steps: Optimizer steps between two checkpoints; null leaves it to the clock.
         checkpoint_every_minutes: Minutes since the last checkpoint after which the next step writes one too; null does
             not look at the clock.
         keep_checkpoints: How many of the newest checkpoints to keep.
@@ -56,7 +54,7 @@ class TrainerOptions:
     max_nonfinite_steps: int
     threads: int | None
     log_every_steps: int
-    checkpoint_every_steps: int
+    checkpoint_every_steps: int | None
     checkpoint_every_minutes: float | None
     keep_checkpoints: int
     ledger: LedgerKind
@@ -71,23 +69,27 @@ class TrainerOptions:
     def __post_init__(self) -> None:
         """Refuse a micro-batch that is none, or a search where running out of memory ends the process.
 
+        Whether auto finds a GPU, `accelerator.resolve_accelerator` says where the run is: this may be a login node.
+
         Raises:
-            ConfigError: `micro_batch` is below 1, or auto where the run would compute on the CPU.
+            ConfigError: `micro_batch` is below 1, or auto on the CPU, or checkpoints are never due.
         """
         if self.micro_batch == "auto":
-            if resolve_accelerator(self) == "cpu":
-                raise ConfigError(
-                    where="trainer.micro_batch",
-                    came="auto on a CPU",
-                    expected="a number: a CPU does not say that memory is short, the system ends the process",
-                    todo="Set trainer.micro_batch=8 or so, or take a GPU.",
-                )
+            if self.accelerator == "cpu":
+                raise search_on_cpu()
         elif self.micro_batch < 1:
             raise ConfigError(
                 where="trainer.micro_batch",
                 came=str(self.micro_batch),
                 expected="at least 1 video",
                 todo="Set trainer.micro_batch=8 or so.",
+            )
+        if self.checkpoint_every_steps is None and self.checkpoint_every_minutes is None:
+            raise ConfigError(
+                where="trainer.checkpoint_every_steps, trainer.checkpoint_every_minutes",
+                came="null for both, with which a run that is killed begins anew",
+                expected="steps, minutes or both",
+                todo="Set trainer.checkpoint_every_minutes=15 or so.",
             )
         if self.profile_steps is not None and self.profile_steps < 1:
             raise ConfigError(
@@ -98,22 +100,14 @@ class TrainerOptions:
             )
 
 
-def resolve_accelerator(options: TrainerOptions) -> Literal["cpu", "gpu"]:
-    """Say where a run computes on this machine.
-
-    Raises:
-        ConfigError: More GPUs are asked for than there are.
-    """
-    available = torch.cuda.device_count()
-    wants_gpus = options.accelerator == "gpu" or (options.accelerator == "auto" and available > 0)
-    if wants_gpus and available < options.devices:
-        raise ConfigError(
-            where="trainer.devices",
-            came=f"{options.devices} GPU(s) asked for, {available} visible",
-            expected="no more than are visible",
-            todo="Lower trainer.devices, set CUDA_VISIBLE_DEVICES, or take trainer=cpu.",
-        )
-    return "gpu" if wants_gpus else "cpu"
+def search_on_cpu() -> ConfigError:
+    """Say why there is no search for a micro-batch on a CPU."""
+    return ConfigError(
+        where="trainer.micro_batch",
+        came="auto on a CPU",
+        expected="a number: a CPU does not say that memory is short, the system ends the process",
+        todo="Set trainer.micro_batch=8 or so, or take a GPU.",
+    )
 
 
 @dataclass(frozen=True)
@@ -124,11 +118,18 @@ class WandbOptions:
         mode: disabled, offline (no account or network needed; `wandb sync` later), or online.
         project: Project that the run appears in.
         name: Display name; null takes the run folder's.
+        entity: Team or user that it belongs to; null leaves that to the login.
+        group: Runs that are shown together; null for none.
+        tags: Words to find it by.
     """
 
     mode: Literal["disabled", "offline", "online"]
     project: str
     name: str | None
+    # configs/logger gives these too; recipe.json of a run that began before there were any does not.
+    entity: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

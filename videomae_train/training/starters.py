@@ -40,3 +40,9 @@ def global_rank() -> int:
         return int(os.environ["SLURM_PROCID"])
     # So Lightning names the ranks that it starts itself, always on one node; a person's own process has no name.
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def processors_of_task() -> int | None:
+    """Return how many processors srun was told to give each task, and so this rank; None where nobody said."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK") if started_by_srun() else None
+    return None if given is None else int(given)

@@ -18,7 +18,8 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.plugins import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 
-from videomae_train.training.options import TrainerOptions, WandbOptions, resolve_accelerator
+from videomae_train.training.accelerator import resolve_accelerator
+from videomae_train.training.options import TrainerOptions, WandbOptions
 from videomae_train.training.ranks import rank_environment
 from videomae_train.training.starters import global_rank
 
@@ -154,6 +155,9 @@ def build_loggers(wandb: WandbOptions, run: Path) -> list[Logger]:
                 save_dir=run,
                 offline=wandb.mode == "offline",
                 version=_wandb_run_id(run),
+                entity=wandb.entity,
+                group=wandb.group,
+                tags=list(wandb.tags) or None,
             )
         )
     return loggers

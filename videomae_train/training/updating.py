@@ -23,7 +23,7 @@ class UpdateOptions:
     Attributes:
         precision: Number format of the forward pass.
         clip_grad_norm: Largest gradient norm; None does not clip.
-        ema_decay: Decay of the moving average of the weights, in (0, 1); None keeps none.
+        ema_decay: Decay of the moving average of the weights once it is warm, in (0, 1); None keeps none.
     """
 
     precision: PrecisionName
@@ -105,8 +105,12 @@ class Updater:
             "averaged_weights": None if self._average is None else self._average.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
         """Go on from a checkpoint's state.
+
+        Args:
+            state: As `state_dict` gave it.
+            step: Optimizer steps of the run up to the checkpoint, taken or held back.
 
         Raises:
             CheckpointError: That run averaged its weights in another way, or not at all.
@@ -118,7 +122,8 @@ class Updater:
                 expected=f"{self._options.ema_decay}, as this run has it",
                 todo="Resume with the checkpoint's optim.ema_decay, or start a new run from its weights with init=.",
             )
-        self._gate.restore(Skips(*state["skips"]))
+        skips = Skips(*state["skips"])
+        self._gate.restore(skips)
         self._precision.load_state_dict(state["loss_scale"])
         if self._average is not None:
-            self._average.load_state_dict(state["averaged_weights"])
+            self._average.load_state_dict(state["averaged_weights"], step - skips.num_skipped)
