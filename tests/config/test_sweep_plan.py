@@ -147,15 +147,19 @@ def test_later_trainer__is_the_pretrainings_or_the_one_chosen(packed_motions: Pa
 
 def test_runs_of_a_sweep__have_names_of_their_own_in_one_project(packed_motions: Path) -> None:
     """Weights & Biases shows a run by the name of its folder, which is that of the verb at every point."""
-    chain = [*SMALL_CHAIN, f"data.path={packed_motions}", "logger.project=mine", "evaluate.data.num_clips=1"]
+    chain = [*SMALL_CHAIN, f"data.path={packed_motions}", "logger.project=mine", "logger.tags=[a,b]"]
     stages = [stage for planned in plan_sweep(read_sweep(chain), {}).points for stage in planned.stages]
     trained = [last_values(stage.words) for stage in stages if stage.trains]
     assert {words["logger.name"] for words in trained} == {
         f"seed-{seed}/{verb}" for seed in (0, 1) for verb in ("pretrain", "finetune")
     }
     assert {words["logger.project"] for words in trained} == {"mine"}
-    own = plan_sweep(read_sweep([*chain, "logger.name=all"]), {}).points[0].stages[0]
-    assert last_values(own.words)["logger.name"] == "all"
+    assert {words["logger.group"] for words in trained} == {"own"}
+    assert {words["logger.tags"] for words in trained} == {"[a,b]"}
+    own = plan_sweep(read_sweep([*chain, "logger.name=all", "logger.group=ours"]), {}).points[0]
+    for stage in own.stages[:2]:
+        assert last_values(stage.words)["logger.group"] == "ours"
+    assert last_values(own.stages[0].words)["logger.name"] == "all"
 
 
 SMALL_CHAIN = [

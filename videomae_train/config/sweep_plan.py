@@ -100,9 +100,13 @@ class _Draft:
             words.append(f"weights={quoted(folders[self.before.identity] / 'weights')}")
         if self.model is not None:
             words.append(RESUME)
-            if not any(word.startswith("logger.name=") for word in self.words):
-                # Weights & Biases shows runs by their names, of which the last part of the folder is the same for all.
-                words.append(f"logger.name={quoted(f'{folder.parent.name}/{folder.name}')}")
+            # Weights & Biases shows runs by their names, of which the last part of the folder is the same for all.
+            names = {
+                "logger.name": f"{folder.parent.name}/{folder.name}",
+                "logger.group": folder.parents[1].name,
+            }
+            given = {word.partition("=")[0] for word in self.words if not word.endswith("=null")}
+            words += [f"{key}={quoted(name)}" for key, name in names.items() if key not in given]
         return Stage(self.verb, self.identity, folder, tuple(words), self.checked.ranks)
 
 
