@@ -1,7 +1,9 @@
+import doctest
 import pickle
 
 import pytest
 
+from videomae_train import errors
 from videomae_train.errors import ConfigError, DecodeCause, DecodeError, VideoMAETrainError
 
 
@@ -20,3 +22,7 @@ def test_errors__survive_the_way_from_a_loader_worker() -> None:
 def test_errors__none_of_the_four_parts_can_be_forgotten() -> None:
     with pytest.raises(TypeError):
         VideoMAETrainError(where="here", came="this", expected="that")  # type: ignore[call-arg]
+
+
+def test_documented_examples__hold() -> None:
+    assert doctest.testmod(errors).failed == 0
