@@ -22,7 +22,7 @@ SHORT = ["optim.global_batch=8", "optim.epochs=10", "optim.warmup_epochs=2", "tr
 
 @pytest.fixture(autouse=True)
 def known_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the half second of matrix products."""
+    """Spare the matrix products."""
     monkeypatch.setattr(run_cost, "measure_device", lambda *_, **__: DEVICE)
 
 

@@ -91,14 +91,15 @@ def estimate_cost(config: Config, plan: StepPlan, num_classes: int) -> Cost:
         num_classes: Of a classifier's head; ignored for pretraining.
     """
     views = plan.micro_batch * config.data.views
-    compute = FORMATS[config.trainer.precision]
     counted = count_pass(
-        *_model_and_loss(config, views, num_classes), compute=compute, on_gpu=_takes_gpu(config)
+        *_model_and_loss(config, views, num_classes),
+        compute=FORMATS[config.trainer.precision],
+        on_gpu=_takes_gpu(config),
     )
     state = state_values_per_weight(config.optim.options)
     averaged = config.optim.ema_decay is not None
     flops = counted.flops * plan.accumulation * plan.world_size
-    device = _device(config, compute)
+    device = _device(config)
     return Cost(
         counted,
         flops,
@@ -164,17 +165,17 @@ def _takes_gpu(config: Config) -> bool:
     return accelerator == "gpu" or (accelerator != "cpu" and torch.cuda.is_available())
 
 
-def _device(config: Config, compute: torch.dtype) -> Device | None:
+def _device(config: Config) -> Device | None:
     if _takes_gpu(config):
         if not torch.cuda.is_available():
             return None
         memory = torch.cuda.get_device_properties(0).total_memory
         with _matmul_precision(config.trainer.float32_matmul):
-            return measure_device("cuda", compute=compute, memory_bytes=memory)
+            return measure_device("cuda", precision=config.trainer.precision, memory_bytes=memory)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return measure_device("cpu", compute=compute, memory_bytes=memory)
+    return measure_device("cpu", precision=config.trainer.precision, memory_bytes=memory)
 
 
 @contextmanager
