@@ -11,10 +11,10 @@ from videomae_train.errors import ConfigError
 from videomae_train.evaluation.patch_statistics import interpolation_weights
 from videomae_train.evaluation.reconstruction import (
     HIDDEN_GREY,
+    VIEW_NOTES,
     Reconstruction,
     baseline_losses,
     reconstruct_clip,
-    VIEW_NOTES,
     view_rows,
 )
 from videomae_train.masking import sample_frame_mask, sample_random_mask, sample_tube_mask, split_mask
