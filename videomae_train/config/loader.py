@@ -226,6 +226,8 @@ def _describe(problem: ErrorDetails, values: Any) -> tuple[str, str, str]:
     came = "null" if problem["input"] is None else f"{problem['input']}"
     if problem["type"] == "path_type":
         return where, came, "a path"
+    if problem["type"] == "string_pattern_mismatch":
+        return where, came, f"text like {context['pattern']}"
     # What came is said anyhow, and not how it was read.
     said = re.split(", (?:unable to|got a)", problem["msg"])[0]
     return where, came, said.removeprefix("Input should be ").removeprefix("Value error, ")
