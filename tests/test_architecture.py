@@ -1,9 +1,12 @@
 """The direction of imports, read from the source; see docs/design.md, "The way of the data"."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,26 @@ def test_imports__go_one_way(file: Path) -> None:
 def test_imports__every_part_is_known() -> None:
     parts = {part_of(file) for file in PACKAGE.rglob("*.py")}
     assert parts <= set(ALLOWED), "a new part needs its place in the import table"
+
+
+def test_imports__every_library_is_declared() -> None:
+    """What comes with another package today may not come with it tomorrow."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    declared = {
+        re.split(r"[\[<>=]", line)[0] for wanted in (project["dependencies"], *extras) for line in wanted
+    }
+    # Parts of declared packages by names of their own, and a contender that is measured where it is installed.
+    declared |= {"lightning-utilities", "pydantic-core", "transformers"}
+    of_modules = packages_distributions()
+    modules = {name.partition(".")[0] for file in PACKAGE.rglob("*.py") for name in imports_of(file)}
+    libraries = modules - set(sys.stdlib_module_names) - {"videomae_train"}
+    undeclared = {
+        name
+        for name in libraries
+        if not declared & {owner.lower().replace("_", "-") for owner in of_modules.get(name, [])}
+    }
+    assert undeclared == set()
 
 
 def test_children_that_decode__import_nothing_heavy() -> None:

@@ -1,7 +1,12 @@
+import ast
+import doctest
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
+from videomae_train import errors
 from videomae_train.errors import ConfigError, DecodeCause, DecodeError, VideoMAETrainError
 
 
@@ -20,3 +25,19 @@ def test_errors__survive_the_way_from_a_loader_worker() -> None:
 def test_errors__none_of_the_four_parts_can_be_forgotten() -> None:
     with pytest.raises(TypeError):
         VideoMAETrainError(where="here", came="this", expected="that")  # type: ignore[call-arg]
+
+
+def test_errors__say_how_and_not_only_that_something_is_to_be_corrected() -> None:
+    vague = re.compile(r"(Correct|Change|Choose) (it|them|another|the line)( and start again)?\.")
+    texts = [
+        (file.name, node.value.value)
+        for file in Path(errors.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "todo" and isinstance(node.value, ast.Constant)
+    ]
+    assert len(texts) > 100
+    assert [(name, text) for name, text in texts if vague.fullmatch(text)] == []
+
+
+def test_documented_examples__hold() -> None:
+    assert doctest.testmod(errors).failed == 0

@@ -8,7 +8,6 @@ from videomae_train.randomness import (
     keyed_permutation,
     keyed_rng,
     philox_key,
-    sample_rng,
     seed_global_generators,
     seeded_scope,
 )
@@ -26,21 +25,6 @@ def test_keyed_rng__is_pinned() -> None:
     # A change here changes every run's data: it must never happen unnoticed.
     assert keyed_rng(0, "golden").bit_generator.random_raw(3).tolist() == GOLDEN_WORDS
     assert keyed_permutation(8, 0, "golden").tolist() == GOLDEN_PERMUTATION
-
-
-def test_sample_rng__another_purpose_view_or_epoch_is_another_choice() -> None:
-    base = {"seed": 0, "epoch": 0, "dataset": "d", "sample_id": 0, "view": 0, "purpose": "crop"}
-    changed = [
-        {},
-        {"seed": 1},
-        {"epoch": 1},
-        {"dataset": "e"},
-        {"sample_id": 1},
-        {"view": 1},
-        {"purpose": "mask"},
-    ]
-    draws = [sample_rng(**{**base, **change}).integers(2**63) for change in changed]  # type: ignore[arg-type]
-    assert len(set(draws)) == len(changed)
 
 
 def test_keyed_permutation__is_a_permutation() -> None:

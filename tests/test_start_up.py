@@ -24,7 +24,6 @@ HEAVY = (
     "timm",
     "lightning_fabric",
     "pytorch_lightning",
-    "torchmetrics",
     "matplotlib",
 )
 VERBS = ("pretrain", "finetune", "probe", "evaluate", "reconstruct")

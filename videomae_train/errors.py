@@ -6,6 +6,7 @@ four parts by name, so that none can be forgotten.
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 
@@ -47,6 +48,35 @@ class ConfigError(VideoMAETrainError, ValueError):
     """
 
     exit_code = 2
+
+
+def check_number(
+    where: str, value: float | None, *, least: float | None = None, above: float = -math.inf, such_as: object
+) -> None:
+    """Refuse a number that is too small or not finite; None, where a field may be it, says something else.
+
+    Args:
+        where: The dotted key.
+        value: What was given.
+        least: The smallest that makes sense, or
+        above: what it has to be larger than.
+        such_as: A usual value.
+
+    Raises:
+        ConfigError: It is out of this range.
+
+    >>> check_number("trainer.devices", 0, least=1, such_as=1)
+    Traceback (most recent call last):
+    videomae_train.errors.ConfigError: trainer.devices: 0; expected at least 1. Set trainer.devices=1 or so.
+    """
+    if value is None or (math.isfinite(value) and value > above and (least is None or value >= least)):
+        return
+    raise ConfigError(
+        where=where,
+        came=str(value),
+        expected=f"more than {above:g}" if least is None else f"at least {least:g}",
+        todo=f"Set {where}={such_as} or so.",
+    )
 
 
 class ShardError(VideoMAETrainError):

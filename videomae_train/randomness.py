@@ -40,24 +40,6 @@ def keyed_rng(*parts: KeyPart) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=philox_key(*parts)))
 
 
-def sample_rng(
-    *, seed: int, epoch: int, dataset: str, sample_id: int, view: int, purpose: str
-) -> np.random.Generator:
-    """Make the generator of one choice about one sample.
-
-    The purpose ("window", "crop", "mask" ...) keeps one more draw in one place from shifting another place's.
-
-    Args:
-        seed: The run's seed.
-        epoch: Pass over the data set, from 0.
-        dataset: Fingerprint of the data set.
-        sample_id: Row of the data set's index.
-        view: Number of the view among those taken of one decode, from 0.
-        purpose: What the choice is about.
-    """
-    return keyed_rng(seed, epoch, dataset, sample_id, view, purpose)
-
-
 def keyed_permutation(size: int, *parts: KeyPart) -> np.ndarray:
     """Permute 0..size-1, the same for the same key on every machine and numpy version.
 

@@ -57,6 +57,54 @@ def test_several_problems__come_in_one_message() -> None:
         assert key in message
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.micro_batch=0.5", "trainer.micro_batch: 0.5; expected a valid integer, or 'auto'."),
+        (
+            "trainer.compile=maybe",
+            "trainer.compile: maybe; expected a valid boolean, or 'max-autotune-no-cudagraphs'.",
+        ),
+        (
+            "watch.reconstruct_every_steps=0",
+            "watch.reconstruct_every_steps: 0; expected greater than 0, or 'end'.",
+        ),
+        ("loader.pin_memory=some", "loader.pin_memory: some; expected a valid boolean, or 'auto'."),
+        ("data.path=3", "data.path: 3; expected a valid string, or a path."),
+        (
+            "masking.decode.name=some",
+            "masking.decode.name: some; expected 'all' or 'running_cell' or 'share'.",
+        ),
+        ("optim.betas=[0.9,x]", "optim.betas.1: x; expected a valid number."),
+    ],
+)
+def test_a_value_of_several_kinds__is_one_problem_by_the_names_that_one_types(
+    override: str, message: str
+) -> None:
+    assert problems_of(override).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("choice", "change", "where"),
+    [
+        ("masking/decode=running_cell", "masking.decode.ratio=2", "masking.decode.ratio: 2; "),
+        ("masking/decode=running_cell", "~masking.decode.ratio", "masking.decode.ratio: nothing; "),
+        ("masking/decode=running_cell", "+masking.decode.depth=1", "masking.decode.depth: an unknown key; "),
+        ("masking/decode=share", "masking.decode.share=2", "masking.decode.share: 2; "),
+    ],
+)
+def test_a_chosen_classs_values__are_named_without_its_name(choice: str, change: str, where: str) -> None:
+    assert problems_of(choice, change).startswith(where)
+
+
+def test_frozen_blocks__a_number_or_all() -> None:
+    mapping = compose_config("finetune", [*GIVEN, "model=tiny", "frozen_blocks=-1", "seed=-1"])
+    with pytest.raises(
+        ConfigError, match=r"(?s)2 problems:.*\n  - frozen_blocks: -1; .* equal to 0, or 'all'\n"
+    ):
+        load_config("finetune", mapping, FinetuneConfig)
+
+
 def test_missing_values__are_all_named() -> None:
     with pytest.raises(ConfigError, match=r"no value for data\.path"):
         load_config("pretrain", compose_config("pretrain", ["run=somewhere"]), PretrainConfig)

@@ -20,6 +20,7 @@ from videomae_train.config.estimates import (
 )
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining
 from videomae_train.optim import OptimizerOptions
+from videomae_train.training.speed import matmul_peak
 
 SMALL = VideoMAEConfig(
     image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=3, num_attention_heads=2,
@@ -133,9 +134,9 @@ def test_sums__weights_gradients_moments_average_clips_activations(averaged: boo
     assert disk.total == 3 * disk.checkpoint + 4_000 * (1 + best)
 
 
-def test_device__has_a_rate() -> None:
-    device = measure_device("cpu", compute=torch.float32, memory_bytes=1, seconds=0.0)
-    assert device.matmul_flops_per_sec > 1e8
+def test_device__has_the_rate_that_training_is_measured_against() -> None:
+    device = measure_device("cpu", precision="fp32", memory_bytes=1)
+    assert device.matmul_flops_per_sec == matmul_peak(torch.device("cpu"), "fp32") > 1e8
 
 
 def test_count_pass__leaves_a_process_able_to_fork_children_that_train() -> None:

@@ -1,14 +1,19 @@
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from videomae_train.config import run_cost
 from videomae_train.config.estimates import UTILISATION, Device
 from videomae_train.config.explain import Explanation, explain, infer_verb
+from videomae_train.config.micro_batch import _batch_to_try
 from videomae_train.config.provenance import Origin
 from videomae_train.config.run_cost import Cost
+from videomae_train.config.schema import PretrainConfig
 from videomae_train.errors import ConfigError
 from videomae_train.model import VideoMAEForPreTraining, save_weights_folder
+from videomae_train.types import PretrainBatch
 
 DEVICE = Device("CPU, as these tests have it", 8 * 2**30, 1e11)
 TINY = ["model=tiny", "trainer=cpu"]
@@ -17,7 +22,7 @@ SHORT = ["optim.global_batch=8", "optim.epochs=10", "optim.warmup_epochs=2", "tr
 
 @pytest.fixture(autouse=True)
 def known_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the half second of matrix products."""
+    """Spare the matrix products."""
     monkeypatch.setattr(run_cost, "measure_device", lambda *_, **__: DEVICE)
 
 
@@ -148,6 +153,28 @@ def test_cost__follows_checkpointing_average_and_precision() -> None:
         cost = cost_of("trainer.accelerator=gpu", f"trainer.precision={name}")
         assert cost.memory.activations < plain.memory.activations, name
         assert cost.flops_per_step == plain.flops_per_step, name
+
+
+@pytest.mark.parametrize(
+    ("decode", "unscored"),
+    [
+        (["masking/decode=running_cell"], 14),
+        (["masking/decode=share", "masking.decode.share=0.25"], 0),
+        ([], 0),
+    ],
+)
+def test_cost__is_that_of_the_clips_that_training_takes(decode: list[str], unscored: int) -> None:
+    """The decoder of running cells takes visible tokens too, without a loss."""
+    found = explain("pretrain", [*TINY, *SHORT, *decode, "data.views=2"])
+    assert isinstance(found.config, PretrainConfig)
+    assert found.derived.unscored == unscored
+    clips = _batch_to_try(found.config, 2, torch.device("cpu"))
+    assert isinstance(clips, PretrainBatch)
+    model = VideoMAEForPreTraining(found.config.model)
+    with FlopCounterMode(display=False) as counter:
+        model.training_loss(clips.clips, clips.visible_idx, clips.hidden_idx, clips.unscored_idx).backward()
+    assert found.cost is not None
+    assert found.cost.counted.flops == counter.get_total_flops()
 
 
 def test_cost__published_crops_take_four_bytes_a_value() -> None:

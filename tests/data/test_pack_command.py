@@ -71,7 +71,7 @@ def test_pack_command__unlabelled_and_frames_are_passed_on(
 
 def test_pack_command__wrong_values_are_explained(class_folders: Path, tmp_path: Path) -> None:
     for arguments, message in {
-        ("--short-side", 17): "short_side: 17",
+        ("--short-side", 17): "--short-side: 17",
         ("--part", "3/2"): "part: '3/2'",
     }.items():
         with pytest.raises(ConfigError, match=message):

@@ -117,7 +117,7 @@ def test_read__works_in_a_forked_child(file: Location) -> None:
 
 
 def test_options__refuse_nonsense() -> None:
-    with pytest.raises(ConfigError, match="retries=-1"):
+    with pytest.raises(ConfigError, match=r"loader\.storage\.remote\.retries: -1; expected at least 0"):
         RemoteOptions(retries=-1)
 
 

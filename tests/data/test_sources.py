@@ -204,7 +204,7 @@ def test_frames__folders_of_images_are_videos(tmp_path: Path) -> None:
     assert names(source) == {"c": -1, "run/a": 0, "walk/b": 1}
     assert {video.frames_fps for video in source.videos} == {12.5}
     assert set(names(open_source(folder, frames_fps=12.5, unlabelled=True)).values()) == {-1}
-    with pytest.raises(ConfigError, match="frames_fps: None"):
+    with pytest.raises(ConfigError, match="--frames-fps: None"):
         open_source(folder)
     write_tree(tmp_path, {"1.jpg": b""})
     with pytest.raises(ConfigError, match="images directly in the folder"):

@@ -21,6 +21,7 @@ from videomae_train.data.views import (
     finetune_views,
     pretrain_views,
 )
+from videomae_train.randomness import keyed_rng
 
 KEY = SampleKey(seed=0, epoch=0, dataset="set", sample_id=3)
 PATH = Path("somewhere")
@@ -161,3 +162,11 @@ def test_device__gets_shared_frames_once_and_its_own_otherwise(video: Video) -> 
         assert own.clips.shape == (2, 4, 48, 64, 3)
     same = finetune_views(video, finetune_options(PATH, crop_on="device", randaugment=None), KEY)
     assert same.clips.shape == (1, 4, 48, 64, 3)
+
+
+def test_sample_key__another_purpose_view_or_epoch_is_another_choice() -> None:
+    changed = [{}, {"seed": 1}, {"epoch": 1}, {"dataset": "other"}, {"sample_id": 1}]
+    draws = [KEY._replace(**change).rng(0, "crop").integers(2**63) for change in changed]
+    draws += [KEY.rng(1, "crop").integers(2**63), KEY.rng(0, "mask").integers(2**63)]
+    assert len(set(draws)) == len(changed) + 2
+    assert draws[0] == keyed_rng(*KEY, 0, "crop").integers(2**63), "pinned in test_randomness.py"

@@ -11,6 +11,7 @@ from videomae_train.errors import ConfigError
 from videomae_train.evaluation.patch_statistics import interpolation_weights
 from videomae_train.evaluation.reconstruction import (
     HIDDEN_GREY,
+    VIEW_NOTES,
     Reconstruction,
     baseline_losses,
     reconstruct_clip,
@@ -159,12 +160,16 @@ def test_a_true_pattern__gets_about_its_true_brightness_back() -> None:
 
 def test_view_rows__show_the_original_statistics_only_on_request_and_labelled() -> None:
     result = reconstruct_clip(oracle(norm_pix_loss=True), smooth_clip(), MASKS["tube"])
-    assert [row.frames is result.honest for row in view_rows(result)] == [False, True]
-    label, frames = view_rows(result, include_patch_statistics=True)[2]
+    views = (result.original, result.seen, result.honest)
+    assert [row.frames is view for row, view in zip(view_rows(result), views, strict=True)] == [True] * 3
+    label, frames = view_rows(result, original_statistics=True)[-1]
     assert frames is result.with_patch_statistics
     assert "original's statistics" in label
+    assert "more than the model knows" in VIEW_NOTES[label]
     raw = reconstruct_clip(oracle(norm_pix_loss=False), smooth_clip(), MASKS["tube"])
-    assert len(view_rows(raw, include_patch_statistics=True)) == 2
+    last = view_rows(raw, original_statistics=True)[-1]
+    assert last.frames is raw.honest, "it predicts pixels, and needs no statistics"
+    assert "prediction only" in VIEW_NOTES[last.label]
 
 
 def test_raw_pixels__are_shown_as_predicted() -> None:

@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from videomae_train.errors import TrainingError
-from videomae_train.evaluation.scoring import VideoScores, measure_accuracy, merge_scores, score_videos
+from videomae_train.evaluation.scoring import (
+    VideoScores,
+    measure_accuracy,
+    merge_scores,
+    score_videos,
+    top_k_share,
+)
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification
 from videomae_train.types import EvaluationBatch, Fault
 
@@ -89,6 +95,26 @@ def test_accuracy__top5_among_more_classes() -> None:
     probabilities = np.tile(np.arange(7, 0, -1) / 28, (2, 1))
     accuracy = measure_accuracy(scores_of(probabilities.tolist(), [4, 5]))
     assert (accuracy.top1, accuracy.top5) == (0.0, 0.5)
+
+
+def test_accuracy__equal_probabilities_rank_in_the_order_of_the_classes() -> None:
+    """Votes of few neighbours leave most classes at 0: to be one of them is no hit among the first five."""
+    votes = [[0.0, 0.6, 0.4, 0.0, 0.0, 0.0, 0.0]] * 7
+    scores = scores_of(votes, list(range(7)))
+    assert [top_k_share(scores, k) for k in (1, 2, 3, 5, 7)] == [1 / 7, 2 / 7, 3 / 7, 5 / 7, 1.0]
+    accuracy = measure_accuracy(scores)
+    assert (accuracy.top1, accuracy.top5) == (1 / 7, 5 / 7)
+    random = np.random.default_rng(0).integers(0, 4, (300, 9)).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, 9, 300)
+    ranked = np.argsort(-random, axis=1, kind="stable")
+    for k in range(1, 10):
+        by_sorting = (ranked[:, :k] == labels[:, None]).any(1).mean()
+        assert top_k_share(scores_of(random.tolist(), labels.tolist()), k) == by_sorting
+
+
+def test_accuracy__of_no_numbers_is_none() -> None:
+    nothing = scores_of([[float("nan")] * 7] * 2, [0, 1])
+    assert (measure_accuracy(nothing).top1, measure_accuracy(nothing).top5) == (0.0, 0.0)
 
 
 def test_accuracy__of_nothing_is_an_error() -> None:

@@ -85,7 +85,7 @@ def test_frame__reports_that_only_eighths_exist() -> None:
 )
 def test_nothing_or_everything_hidden__is_refused(sampler: MaskSampler) -> None:
     with pytest.raises(ConfigError, match=r"masking\.ratio"):
-        sampler.check(GRID)
+        sampler.num_hidden(GRID)
     with pytest.raises(ConfigError, match=r"masking\.ratio"):
         sampler(GRID, keyed_rng(0))
 

@@ -29,7 +29,8 @@ class PathReport:
         read_share: Of the processor time, spent reading bytes and checking them.
         decode_share: Spent decoding.
         transform_share: Spent on crops, resizing, masks and the rest.
-        wait_share: Of a stand-in training step's wall time, spent waiting for a loader's process.
+        wait_share: Of a stand-in training step's wall time, spent waiting for a loader's process; None where not
+            measured.
     """
 
     name: str
@@ -38,7 +39,7 @@ class PathReport:
     read_share: float
     decode_share: float
     transform_share: float
-    wait_share: float | None
+    wait_share: float | None = None
 
 
 class LoaderBenchmark:
@@ -102,7 +103,6 @@ class LoaderBenchmark:
             read_share=total.read / total.total,
             decode_share=total.decode / total.total,
             transform_share=total.transform / total.total,
-            wait_share=None,
         )
 
 

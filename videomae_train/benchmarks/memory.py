@@ -31,9 +31,8 @@ class MemoryGrowth:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
-            (_PROCESS / "clear_refs").write_text(
-                "5"
-            )  # the kernel's word for: the peak is what is resident now
+            # The kernel's word for: the peak is what is resident now.
+            (_PROCESS / "clear_refs").write_text("5")
         self._before = self._peak_bytes()
 
     def gib(self) -> float:

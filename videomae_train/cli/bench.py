@@ -66,11 +66,33 @@ def bench_step(
 @bench.command("loader")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
-@click.option("--rounds", default=7, show_default=True, help="Clips that every way loads of each video.")
-@click.option("--videos", default=64, show_default=True, help="Use so many videos of SOURCE at most.")
-@click.option("--short-side", default=256, show_default=True, help="Short side of the videos encoded anew.")
 @click.option(
-    "--step-ms", default=250.0, show_default=True, help="Length of the training step that waits for clips."
+    "--rounds",
+    type=click.IntRange(1),
+    default=7,
+    show_default=True,
+    help="Clips that every way loads of each video.",
+)
+@click.option(
+    "--videos",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Use so many videos of SOURCE at most.",
+)
+@click.option(
+    "--short-side",
+    type=click.IntRange(16),
+    default=256,
+    show_default=True,
+    help="Short side of the videos encoded anew.",
+)
+@click.option(
+    "--step-ms",
+    type=click.FloatRange(0),
+    default=250.0,
+    show_default=True,
+    help="Length of the training step that waits for clips.",
 )
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures."

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from videomae_train.cli.options import timeout_sec
+
 if TYPE_CHECKING:  # torch, which help does without
     from videomae_train.evaluation.number_format import PrecisionName
 
@@ -56,9 +58,7 @@ if TYPE_CHECKING:  # torch, which help does without
     show_default=True,
     help="Videos in a forward pass, each with all its views.",
 )
-@click.option(
-    "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
-)
+@timeout_sec("A video that takes longer than this is a fault.")
 @click.option(
     "--accelerator",
     type=click.Choice(["auto", "cpu", "gpu"]),
@@ -187,12 +187,7 @@ def predict(
 @click.option(
     "--batch-clips", type=click.IntRange(1), default=8, show_default=True, help="Clips in a forward pass."
 )
-@click.option(
-    "--timeout-sec",
-    default=300.0,
-    show_default=True,
-    help="A video whose next clips take longer than this is a fault.",
-)
+@timeout_sec("A video whose next clips take longer than this is a fault.")
 @click.option(
     "--accelerator",
     type=click.Choice(["auto", "cpu", "gpu"]),

@@ -6,6 +6,11 @@ from pathlib import Path
 
 import click
 
+from videomae_train.cli.options import processes, timeout_sec
+
+_COUNTS = click.IntRange(1)
+_RATES = click.FloatRange(0, min_open=True)
+
 
 @click.command(short_help="Pack videos into shards.")
 @click.argument("source", type=click.Path(path_type=Path))
@@ -18,18 +23,22 @@ import click
     "they become columns of the set.",
 )
 @click.option("--unlabelled", is_flag=True, help="Folder names are no classes: a set for pretraining.")
-@click.option("--frames-fps", type=float, metavar="FPS", help="Rate of folders of extracted frames.")
+@click.option("--frames-fps", type=_RATES, metavar="FPS", help="Rate of folders of extracted frames.")
 @click.option("--short-side", type=int, metavar="N", help="Encode anew, the short side at most N pixels.")
 @click.option(
     "--keyframe-interval", type=int, metavar="N", help="Encode anew, a keyframe every N frames (else 16)."
 )
 @click.option("--crf", type=int, metavar="N", help="Encode anew, at x264's constant rate factor N (else 23).")
-@click.option("--shard-videos", default=1000, show_default=True, help="Largest number of videos in a shard.")
-@click.option("--shard-mib", default=512, show_default=True, help="Largest size of a shard.")
-@click.option("--processes", default=1, show_default=True, help="Processes that probe and encode the videos.")
 @click.option(
-    "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
+    "--shard-videos",
+    type=_COUNTS,
+    default=1000,
+    show_default=True,
+    help="Largest number of videos in a shard.",
 )
+@click.option("--shard-mib", type=_COUNTS, default=512, show_default=True, help="Largest size of a shard.")
+@processes("Processes that probe and encode the videos.")
+@timeout_sec("A video that takes longer than this is a fault.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the order in which videos fill shards.")
 @click.option("--part", metavar="I/N", help="Pack part I of N only, for a job array; see below.")
 @click.option("--overwrite", is_flag=True, help="Replace another set that stands in DESTINATION.")
@@ -87,15 +96,27 @@ def pack(
 @click.argument("source")
 @click.option("--splits", type=click.Path(path_type=Path), metavar="FOLDER", help="Lists, as for pack.")
 @click.option("--unlabelled", is_flag=True, help="Folder names are no classes, as for pack.")
-@click.option("--frames-fps", type=float, metavar="FPS", help="Rate of folders of frames, as for pack.")
-@click.option("--num-frames", default=16, show_default=True, help="Frames of the clips that will be taken.")
-@click.option("--stride", default=4, show_default=True, help="Frames from one frame of a clip to the next.")
-@click.option("--image-size", default=224, show_default=True, help="Side of the clips in pixels.")
-@click.option("--quick", is_flag=True, help="Read everything and compare checksums, but decode nothing.")
-@click.option("--processes", default=1, show_default=True, help="Processes that decode the videos.")
+@click.option("--frames-fps", type=_RATES, metavar="FPS", help="Rate of folders of frames, as for pack.")
 @click.option(
-    "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
+    "--num-frames",
+    type=_COUNTS,
+    default=16,
+    show_default=True,
+    help="Frames of the clips that will be taken.",
 )
+@click.option(
+    "--stride",
+    type=_COUNTS,
+    default=4,
+    show_default=True,
+    help="Frames from one frame of a clip to the next.",
+)
+@click.option(
+    "--image-size", type=_COUNTS, default=224, show_default=True, help="Side of the clips in pixels."
+)
+@click.option("--quick", is_flag=True, help="Read everything and compare checksums, but decode nothing.")
+@processes("Processes that decode the videos.")
+@timeout_sec("A video that takes longer than this is a fault.")
 @click.option(
     "--json",
     "json_file",
@@ -169,10 +190,8 @@ def check(
 @click.option(
     "--key-with-shard", is_flag=True, help="Name samples by shard and key, where each shard counts anew."
 )
-@click.option("--processes", default=1, show_default=True, help="Processes that decode the videos.")
-@click.option(
-    "--timeout-sec", default=300.0, show_default=True, help="A video that takes longer than this is a fault."
-)
+@processes("Processes that decode the videos.")
+@timeout_sec("A video that takes longer than this is a fault.")
 @click.option("--part", metavar="I/N", help="Read part I of N of the shards only, for a job array.")
 @click.option("--overwrite", is_flag=True, help="Replace an index that is there already.")
 def index(

@@ -1,1 +1,1 @@
-"""What the file verbs of the command line do and show."""
+"""What the command line does and shows: what verbs on files do, and what surrounds those that are configured."""

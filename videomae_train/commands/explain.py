@@ -166,7 +166,8 @@ def _derived_rows(explanation: Explanation) -> Rows:
     ]
     rows += _length_rows(explanation)
     if derived.tokens is not None:
-        seen = f"{derived.visible} seen by the encoder, {derived.decoded} reconstructed"
+        beside = f", {derived.unscored} more in the decoder" if derived.unscored else ""
+        seen = f"{derived.visible} seen by the encoder, {derived.decoded} reconstructed{beside}"
         rows.append(("tokens of a clip", f"{derived.tokens}", seen if derived.decoded else "all seen"))
     return rows
 

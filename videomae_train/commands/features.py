@@ -196,10 +196,18 @@ def _source(videos: Sequence[str], selection: str | None, messages: Console) -> 
     if len(videos) == 1 and (_is_address(videos[0]) or (Path(videos[0]) / DESCRIPTION_FILE).is_file()):
         return PackedVideos(PackedDataset.open(videos[0]).select(selection or WHOLE_SET))
     if selection is not None:
-        raise _error("--selection", selection, "one packed set beside it, and nothing else")
+        raise _error(
+            "--selection",
+            selection,
+            "one packed set beside it, and nothing else",
+            "Leave it out, or name the set alone.",
+        )
     packed = [name for name in videos if (Path(name) / DESCRIPTION_FILE).is_file()]
     if packed:
-        raise _error("videos", f"the packed set {packed[0]} beside others", "one packed set, or files")
+        came = f"the packed set {packed[0]} beside others"
+        raise _error(
+            "videos", came, "one packed set, or files", "Run it once for the set and once for the others."
+        )
     found = find_videos(videos, sys.stdin)
     for note in found.notes:
         messages.print(note, markup=False)
@@ -216,9 +224,10 @@ def _joined_format(options: FeaturesOptions) -> ArrayFormat | None:
     if format is None or options.out.is_dir():
         return None
     if options.format not in (None, format):
-        raise _error("--format", str(options.format), f"{format}, as --out {options.out} says")
+        expected = f"{format}, as --out {options.out} says"
+        raise _error("--format", str(options.format), expected, "Leave it out, or give --out another name.")
     return format
 
 
-def _error(where: str, came: str, expected: str) -> ConfigError:
-    return ConfigError(where=where, came=came, expected=expected, todo="Change it and start again.")
+def _error(where: str, came: str, expected: str, todo: str) -> ConfigError:
+    return ConfigError(where=where, came=came, expected=expected, todo=todo)

@@ -13,7 +13,6 @@ Python process with its workers, and communication between ranks.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -26,12 +25,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from videomae_train.model.blocks import fused_attention
 from videomae_train.optim import OptimizerOptions, build_optimizer
+from videomae_train.training.precision import PrecisionName
+from videomae_train.training.speed import matmul_peak
 
 UTILISATION = 0.4
 """Share of the measured matrix-product rate that a training step is assumed to reach."""
 
 _FLOAT_BYTES = 4
-_MATRIX_SIDES = {"cpu": 1024, "cuda": 8192}
 
 
 @dataclass(frozen=True)
@@ -138,32 +138,16 @@ class Device:
     matmul_flops_per_sec: float
 
 
-def measure_device(kind: str, *, compute: torch.dtype, memory_bytes: int, seconds: float = 0.5) -> Device:
-    """Multiply matrices for so many seconds and take the fastest product.
+def measure_device(kind: str, *, precision: PrecisionName, memory_bytes: int) -> Device:
+    """Measure how fast a device multiplies matrices.
 
     Args:
         kind: cpu or cuda.
-        compute: The matrices' format.
+        precision: The matrices' format.
         memory_bytes: Of the device.
-        seconds: How long, at the least one product.
     """
-    side = _MATRIX_SIDES[kind]
-    left = torch.ones(side, side, dtype=compute, device=kind)
-    fastest = float("inf")
-    _timed_product(left, kind)  # the first one also loads kernels
-    ends = time.perf_counter() + seconds
-    while time.perf_counter() < ends or fastest == float("inf"):
-        fastest = min(fastest, _timed_product(left, kind))
     name = torch.cuda.get_device_name() if kind == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
-    return Device(name, memory_bytes, 2 * side**3 / fastest)
-
-
-def _timed_product(matrix: Tensor, kind: str) -> float:
-    began = time.perf_counter()
-    torch.mm(matrix, matrix)
-    if kind == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return Device(name, memory_bytes, matmul_peak(torch.device(kind), precision))
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Derived:
         tokens: Tokens of a clip; None without a model.
         visible: Of these the encoder sees so many; all of them in fine-tuning.
         decoded: The decoder reconstructs so many; 0 in fine-tuning.
+        unscored: Visible ones that the decoder takes beside them, without a loss.
     """
 
     num_videos: int | None
@@ -66,6 +67,7 @@ class Derived:
     tokens: int | None
     visible: int | None
     decoded: int | None
+    unscored: int | None
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def _at(settings: Mapping[str, Any], key: str) -> Any:
 
 def _derive(config: Config, plan: StepPlan, videos: int | None, *, knows_model: bool) -> Derived:
     budget, schedule = config.optim.budget, plan.schedule
-    tokens, visible, decoded = token_counts(config) if knows_model else (None, None, None)
+    tokens, visible, decoded, unscored = token_counts(config) if knows_model else (None,) * 4
     return Derived(
         num_videos=videos,
         ranks=plan.world_size,
@@ -208,4 +210,5 @@ def _derive(config: Config, plan: StepPlan, videos: int | None, *, knows_model: 
         tokens=tokens,
         visible=visible,
         decoded=decoded,
+        unscored=unscored,
     )

@@ -180,22 +180,20 @@ def validate_config(verb: str, values: Any, schema: type[Schema]) -> Schema:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise _validation_error(verb, error) from None
+        raise _validation_error(verb, values, error) from None
 
 
-def _validation_error(verb: str, error: ValidationError) -> ConfigError:
-    problems = error.errors()
+def _validation_error(verb: str, values: Any, error: ValidationError) -> ConfigError:
+    problems = _of_each_key([_describe(problem, values) for problem in error.errors()])
     if len(problems) == 1:
-        where, came, expected = _describe(problems[0])
+        where, came, expected = problems[0]
         return ConfigError(
             where=where,
             came=came,
             expected=expected,
             todo=f"`videomae {verb} --cfg job` shows the whole configuration.",
         )
-    lines = "".join(
-        f"\n  - {where}: {came}; expected {expected}" for where, came, expected in map(_describe, problems)
-    )
+    lines = "".join(f"\n  - {where}: {came}; expected {expected}" for where, came, expected in problems)
     return ConfigError(
         where=f"videomae {verb}",
         came=f"{len(problems)} problems:{lines}\n",
@@ -204,17 +202,52 @@ def _validation_error(verb: str, error: ValidationError) -> ConfigError:
     )
 
 
-def _describe(problem: ErrorDetails) -> tuple[str, str, str]:
-    where = ".".join(str(part) for part in problem["loc"]) or "configuration"
+def _of_each_key(problems: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Join what a value that may be of several kinds fails at: it has to be one of them."""
+    expected: dict[tuple[str, str], list[str]] = {}
+    for where, came, wanted in problems:
+        expected.setdefault((where, came), []).append(wanted)
+    return [(where, came, ", or ".join(wanted)) for (where, came), wanted in expected.items()]
+
+
+def _describe(problem: ErrorDetails, values: Any) -> tuple[str, str, str]:
+    where = ".".join(_keys_of(problem["loc"], values)) or "configuration"
+    context = problem.get("ctx", {})
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return where, "an unknown key", "only keys that exist"
     if problem["type"] == "missing":
         return where, "nothing", "a value"
-    cause = problem.get("ctx", {}).get("error")
+    if problem["type"] == "union_tag_invalid":
+        named_by = context["discriminator"].strip("'")
+        return f"{where}.{named_by}", context["tag"], context["expected_tags"].replace(", ", " or ")
+    cause = context.get("error")
     if isinstance(cause, ConfigError):
         return cause.where, cause.came, f"{cause.expected}. {cause.todo.rstrip('.')}"
     came = "null" if problem["input"] is None else f"{problem['input']}"
-    return where, came, problem["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if problem["type"] == "path_type":
+        return where, came, "a path"
+    if problem["type"] == "string_pattern_mismatch":
+        return where, came, f"text like {context['pattern']}"
+    # What came is said anyhow, and not how it was read.
+    said = re.split(", (?:unable to|got a)", problem["msg"])[0]
+    return where, came, said.removeprefix("Input should be ").removeprefix("Value error, ")
+
+
+def _keys_of(location: Sequence[int | str], values: Any) -> list[str]:
+    """Give the keys on the way to a value, without the kinds that pydantic tried, which stand among them."""
+    keys: list[str] = []
+    for part in location:
+        if isinstance(values, dict):
+            is_choice = part not in values and part in values.values()  # the name of a chosen class
+            if is_choice:
+                continue
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part] if part < len(values) else None
+        else:
+            continue
+        keys.append(str(part))
+    return keys
 
 
 def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConfig], None]) -> None:

@@ -134,6 +134,18 @@ class MaskingConfig(Frozen):
         hidden = self.build().num_hidden(grid)
         return hidden, self.decode.build().num_decoded(hidden, grid)
 
+    def example(self, grid: PatchGrid) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Draw one clip's visible, scored and unscored tokens; all clips have as many of each.
+
+        Raises:
+            ConfigError: As `counts`.
+        """
+        self.counts(grid)
+        rng = np.random.default_rng(0)
+        mask = self.build()(grid, rng)
+        decoded = self.decode.build()(mask, grid, rng)
+        return np.flatnonzero(~mask), decoded[mask[decoded]], decoded[~mask[decoded]]
+
     def summary(self, grid: PatchGrid) -> str:
         """Say in words what masks of this grid come to; raises as `counts`."""
         hidden, decoded = self.counts(grid)

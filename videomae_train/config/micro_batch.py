@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.config.steps import sizes_to_try
@@ -65,7 +63,7 @@ def _batch_to_try(
         boxes = torch.zeros(num_clips, 4, dtype=torch.int64, device=device) if erases else None
         return LabeledBatch(clips, numbers, numbers, (), boxes)
     visible, hidden, unscored = (
-        torch.from_numpy(part).to(device).repeat(num_clips, 1) for part in _tokens_to_try(config)
+        torch.from_numpy(part).to(device).repeat(num_clips, 1) for part in config.masking.example(model.grid)
     )
     return PretrainBatch(clips, visible, hidden, unscored, numbers, ())
 
@@ -73,11 +71,3 @@ def _batch_to_try(
 def _format_of_clips(config: PretrainConfig | FinetuneConfig) -> torch.dtype:
     exact = isinstance(config, FinetuneConfig) and config.data.crop_resampling == "float_no_antialias"
     return torch.float32 if exact else torch.uint8
-
-
-def _tokens_to_try(config: PretrainConfig) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Give any mask's visible, scored and unscored tokens: all masks have as many of each."""
-    grid, rng = config.model.grid, np.random.default_rng(0)
-    mask = config.masking.build()(grid, rng)
-    decoded = config.masking.decode.build()(mask, grid, rng)
-    return np.flatnonzero(~mask), decoded[mask[decoded]], decoded[~mask[decoded]]

@@ -13,14 +13,7 @@ from videomae_train.config.schema import ReconstructConfig
 from videomae_train.data.decoding import decode_frames, probe_video
 from videomae_train.data.transforms import as_clip, crop_views
 from videomae_train.errors import ConfigError
-from videomae_train.evaluation.reconstruction import (
-    HONEST_LABEL,
-    HONEST_NOTE,
-    WITH_STATISTICS_LABEL,
-    WITH_STATISTICS_NOTE,
-    Reconstruction,
-    reconstruct_clip,
-)
+from videomae_train.evaluation.reconstruction import VIEW_NOTES, reconstruct_clip, view_rows
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, load_pretraining_model
 from videomae_train.pictures import (
     FrameRow,
@@ -87,8 +80,9 @@ def picture_clip(
         masking = {"name": mask, "ratio": ratio, "decode": {"name": "all"}}
         sampler = MaskingConfig.model_validate(masking).build()
         result = reconstruct_clip(model, clip, sampler(model.config.grid, keyed_rng(seed, "picture", mask)))
-        panels[ratio] = _rows(result, original_statistics)
+        panels[ratio] = view_rows(result, original_statistics=original_statistics)
         losses[ratio] = result.loss
+    largest = panels[max(ratios)]
     pictures = Pictures(folder / "strip.png", folder / "clip.mp4", folder / "clip.gif", losses)
     reconstruction_strip(
         pictures.strip,
@@ -97,19 +91,12 @@ def picture_clip(
             for ratio, rows in panels.items()
         ],
         title=title,
-        notes=[WITH_STATISTICS_NOTE if original_statistics else HONEST_NOTE],
+        notes=[VIEW_NOTES[largest[-1].label]],
     )
-    looping = labelled_clip(panels[max(ratios)])
+    looping = labelled_clip(largest)
     write_mp4(pictures.mp4, np.concatenate([looping] * 4), _FPS)
     write_gif(pictures.gif, looping, _FPS)
     return pictures
-
-
-def _rows(result: Reconstruction, original_statistics: bool) -> tuple[FrameRow, ...]:
-    last = FrameRow(HONEST_LABEL, result.honest)
-    if original_statistics and result.with_patch_statistics is not None:
-        last = FrameRow(WITH_STATISTICS_LABEL, result.with_patch_statistics)
-    return FrameRow("input", result.original), FrameRow("what the model saw", result.seen), last
 
 
 def read_clip(video: Path, model: VideoMAEConfig, *, stride: int, start: int) -> Tensor:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,13 +58,28 @@ def architecture_of(config: Config) -> VideoMAEConfig:
     return config.model if isinstance(config, PretrainConfig) else config.source
 
 
-def token_counts(config: Config) -> tuple[int, int, int]:
-    """Count a clip's tokens: all, those that the encoder sees, those that the decoder reconstructs."""
+class TokenCounts(NamedTuple):
+    """A clip's tokens.
+
+    Attributes:
+        total: All of them.
+        visible: Those that the encoder sees.
+        scored: Those that the decoder reconstructs for the loss; 0 in fine-tuning.
+        unscored: Visible ones that the decoder takes as well, without a loss.
+    """
+
+    total: int
+    visible: int
+    scored: int
+    unscored: int
+
+
+def token_counts(config: Config) -> TokenCounts:
+    """Count the tokens of every clip of a run."""
     grid = architecture_of(config).grid
     if isinstance(config, FinetuneConfig):
-        return grid.num_tokens, grid.num_tokens, 0
-    hidden, decoded = config.masking.counts(grid)
-    return grid.num_tokens, grid.num_tokens - hidden, decoded
+        return TokenCounts(grid.num_tokens, grid.num_tokens, 0, 0)
+    return TokenCounts(grid.num_tokens, *map(len, config.masking.example(grid)))
 
 
 def estimate_cost(config: Config, plan: StepPlan, num_classes: int) -> Cost:
@@ -76,14 +91,15 @@ def estimate_cost(config: Config, plan: StepPlan, num_classes: int) -> Cost:
         num_classes: Of a classifier's head; ignored for pretraining.
     """
     views = plan.micro_batch * config.data.views
-    compute = FORMATS[config.trainer.precision]
     counted = count_pass(
-        *_model_and_loss(config, views, num_classes), compute=compute, on_gpu=_takes_gpu(config)
+        *_model_and_loss(config, views, num_classes),
+        compute=FORMATS[config.trainer.precision],
+        on_gpu=_takes_gpu(config),
     )
     state = state_values_per_weight(config.optim.options)
     averaged = config.optim.ema_decay is not None
     flops = counted.flops * plan.accumulation * plan.world_size
-    device = _device(config, compute)
+    device = _device(config)
     return Cost(
         counted,
         flops,
@@ -116,10 +132,10 @@ def _model_and_loss(
     architecture = architecture_of(config)
     shape = (views, architecture.num_frames, architecture.num_channels, *architecture.frame_size)
     if isinstance(config, PretrainConfig):
-        _, visible, decoded = token_counts(config)
+        _, *counts = token_counts(config)
 
         def reconstruction(model: VideoMAEForPreTraining) -> Tensor:
-            places = [torch.zeros(views, count, dtype=torch.int64) for count in (visible, decoded)]
+            places = [torch.zeros(views, count, dtype=torch.int64) for count in counts]
             return model.training_loss(torch.zeros(shape, dtype=torch.uint8), *places)
 
         def pretrained() -> VideoMAEForPreTraining:
@@ -149,17 +165,17 @@ def _takes_gpu(config: Config) -> bool:
     return accelerator == "gpu" or (accelerator != "cpu" and torch.cuda.is_available())
 
 
-def _device(config: Config, compute: torch.dtype) -> Device | None:
+def _device(config: Config) -> Device | None:
     if _takes_gpu(config):
         if not torch.cuda.is_available():
             return None
         memory = torch.cuda.get_device_properties(0).total_memory
         with _matmul_precision(config.trainer.float32_matmul):
-            return measure_device("cuda", compute=compute, memory_bytes=memory)
+            return measure_device("cuda", precision=config.trainer.precision, memory_bytes=memory)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return measure_device("cpu", compute=compute, memory_bytes=memory)
+    return measure_device("cpu", precision=config.trainer.precision, memory_bytes=memory)
 
 
 @contextmanager

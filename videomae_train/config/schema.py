@@ -245,11 +245,13 @@ def _given(values: Mapping[str, Any], *parts: str) -> bool:
 
 
 def with_clip_shape_of_weights(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Derive a clip's shape from a weights folder.
+    """Derive a clip's shape from a weights folder; where `weights` is no path, the validation that follows says so.
 
     Raises:
         CheckpointError: There is no such weights folder.
     """
+    if not isinstance(values["weights"], str | Path):
+        return dict(values)
     model = read_config(Path(values["weights"]))
     return with_clip_shape(values, num_frames=model.num_frames, size=model.image_size)
 

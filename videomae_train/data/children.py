@@ -1,7 +1,7 @@
 """Child processes that may hang or crash: they are ended and replaced, and what they worked on is known.
 
 A decoder is native code fed with anybody's bytes. Here it runs in children that hold nothing worth keeping;
-`check` and `pack` put their files through them.
+`check`, `pack` and `index` put their files through them.
 """
 
 from __future__ import annotations

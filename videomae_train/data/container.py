@@ -1,7 +1,4 @@
-"""Opening video files with PyAV: one stream, its packets, upright frames, typed errors.
-
-Only this file, `decoding` and `frame_stream` know PyAV.
-"""
+"""Opening video files with PyAV: one stream, its packets, upright frames, typed errors."""
 
 from __future__ import annotations
 

@@ -44,8 +44,7 @@ class VideoFacts:
         height: Pixels, after rotation.
         width: Pixels, after rotation.
         codec: FFmpeg's name of the decoder, such as "h264".
-        keyframe_interval: Most frames from one keyframe to the next; a random window decodes half of it in
-        vain.
+        keyframe_interval: Most frames from one keyframe to the next; a random window decodes half of it in vain.
         num_damaged_frames: Frames that the decoder put out but flagged as damaged.
         irregular_gap_ratio: Share of the gaps between neighbouring frames that differ from the median one by more
             than a quarter and by more than one tick of the file's clock; 0.0 where stamps tell nothing.

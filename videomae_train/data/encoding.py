@@ -59,8 +59,16 @@ class Reencoding:
 
     def _check(self, name: str, right: bool, expected: str) -> None:
         if not right:
-            came = str(getattr(self, name))
-            raise ConfigError(where=name, came=came, expected=expected, todo=f"Choose another {name}.")
+            option, usual = (
+                f"--{name.replace('_', '-')}",
+                {"short_side": 256}.get(name, getattr(Reencoding, name)),
+            )
+            raise ConfigError(
+                where=option,
+                came=str(getattr(self, name)),
+                expected=expected,
+                todo=f"Give {option} {usual} or so.",
+            )
 
 
 def reencode(video: bytes, options: Reencoding, *, where: str) -> bytes:

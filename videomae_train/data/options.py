@@ -11,7 +11,7 @@ from videomae_train.data.processors import workers_of_rank
 from videomae_train.data.randaugment import PUBLISHED, is_randaugment
 from videomae_train.data.reading import StorageOptions
 from videomae_train.data.transforms import CropKind, Resampling
-from videomae_train.errors import ConfigError
+from videomae_train.errors import ConfigError, check_number
 
 CropPlace = Literal["cpu", "device"]
 TrainingWindows = Literal["dense", "strided", "uniform", "uniform_v1"]
@@ -96,6 +96,7 @@ class PretrainDataOptions:
                 "strided", member.stride, self.frame_interval_sec, f"sets.{name}.stride" if name else "stride"
             )
         _check_jitter("strided", self.view_jitter_frames)
+        _check_views_and_window(self.views, self.shuffle_window_videos)
 
     @property
     def members(self) -> Mapping[str, SetOptions]:
@@ -166,6 +167,8 @@ class FinetuneDataOptions:
         """Check what one field alone cannot show."""
         _check_pace(self.windows, self.stride, self.frame_interval_sec)
         _check_jitter(self.windows, self.view_jitter_frames)
+        _check_views_and_window(self.views, self.shuffle_window_videos)
+        _check_few(self.per_class, self.per_class_seed)
         if self.randaugment is not None and not is_randaugment(self.randaugment):
             raise _error(
                 "randaugment", repr(self.randaugment), f"timm's notation such as {PUBLISHED}, or null",
@@ -213,6 +216,8 @@ class ViewOptions:
     def __post_init__(self) -> None:
         """Check what one field alone cannot show."""
         _check_pace(self.windows, self.stride, self.frame_interval_sec)
+        check_number("data.num_clips", self.num_clips, least=1, such_as=1)
+        check_number("data.num_crops", self.num_crops, least=1, such_as=1)
         if self.windows.startswith(("first", "middle")) and self.num_clips != 1:
             raise _error(
                 "num_clips", f"{self.num_clips} clips with windows={self.windows}", "one clip from there",
@@ -250,6 +255,21 @@ class NeighbourDataOptions(ViewOptions):
     val_selection: str
     per_class: int | None
     per_class_seed: int
+
+    def __post_init__(self) -> None:
+        """Check the views, and who votes."""
+        super().__post_init__()
+        _check_few(self.per_class, self.per_class_seed)
+
+
+def _check_views_and_window(views: int, shuffle_window_videos: int) -> None:
+    check_number("data.views", views, least=1, such_as=1)
+    check_number("data.shuffle_window_videos", shuffle_window_videos, least=1, such_as=16384)
+
+
+def _check_few(per_class: int | None, seed: int) -> None:
+    check_number("data.per_class", per_class, least=1, such_as=10)
+    check_number("data.per_class_seed", seed, least=0, such_as=0)
 
 
 def _check_pace(windows: str, stride: int | None, interval_sec: float | None, field: str = "stride") -> None:
@@ -300,14 +320,16 @@ class LoaderOptions:
     storage: StorageOptions = field(default_factory=StorageOptions)
 
     def __post_init__(self) -> None:
-        """Refuse a limit that nothing keeps."""
-        if self.decode_timeout_sec <= 0:
-            raise ConfigError(
-                where="loader.decode_timeout_sec",
-                came=str(self.decode_timeout_sec),
-                expected="more than 0 seconds",
-                todo="Give more than the slowest good video takes, such as 60.",
-            )
+        """Refuse counts that are none, and a limit that nothing keeps.
+
+        Raises:
+            ConfigError: A number is out of range.
+        """
+        if self.num_workers != "auto":
+            check_number("loader.num_workers", self.num_workers, least=0, such_as=4)
+        check_number("loader.prefetch_batches", self.prefetch_batches, least=1, such_as=2)
+        # More than the slowest good video takes.
+        check_number("loader.decode_timeout_sec", self.decode_timeout_sec, above=0, such_as=60)
 
     @property
     def workers(self) -> int:

@@ -28,9 +28,8 @@ class EpochOrder:
         shard_numbers: Integer (n,), the shard of each of them.
         fingerprint: Of the selection.
         seed: The run's seed.
-        window_videos: A window closes with the shard that brings it to this many videos; what is left at the
-        end
-            of the epoch joins the last window.
+        window_videos: A window closes with the shard that brings it to this many videos; what is left at the end of
+            the epoch joins the last window.
     """
 
     def __init__(
@@ -83,8 +82,7 @@ class EpochOrder:
         return self._cached[epoch]
 
     def alternate(self, position: int, attempt: int) -> int:
-        """Name the video that stands in for an unreadable one, a pure function of the place and the
-        attempt."""
+        """Name the video that stands in for an unreadable one, a pure function of the place and the attempt."""
         epoch = position // len(self)
         key = philox_key(self.seed, epoch, self.fingerprint, position, attempt, "alternate")
         return int(self.sample_ids[int(np.random.Philox(key=key).random_raw()) % len(self)])

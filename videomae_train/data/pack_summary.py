@@ -35,7 +35,7 @@ class PackFault:
 
     Attributes:
         name: Its path inside the source.
-        cause: A `DecodeCause` value.
+        cause: A `DecodeCause` value; of shards that are indexed also a `tar_samples.SampleCause`.
         detail: The whole message.
     """
 

@@ -31,7 +31,7 @@ class Part:
         if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
             return cls(int(number), int(count))
         raise ConfigError(
-            where="part",
+            where="--part",
             came=repr(text),
             expected="a number and a count such as 2/8, from 1/8 to 8/8",
             todo="In a Slurm array of 8 with --array=1-8: --part $SLURM_ARRAY_TASK_ID/8",
@@ -58,7 +58,7 @@ def check_part(part: Part | None, *, overwrite: bool) -> None:
     """
     if part is not None and overwrite:
         raise ConfigError(
-            where="overwrite",
+            where="--overwrite",
             came=f"together with part {part}",
             expected="parts that fill a folder together, of which none removes the others' work",
             todo="Remove the old set first, then start the parts.",

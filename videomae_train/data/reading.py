@@ -16,7 +16,7 @@ from videomae_train.data.layout import content_checksum
 from videomae_train.data.local_files import LocalFiles
 from videomae_train.data.locations import Location
 from videomae_train.data.remote import RemoteFiles, RemoteOptions
-from videomae_train.errors import ConfigError, ShardError
+from videomae_train.errors import ShardError, check_number
 
 _log = logging.getLogger(__name__)
 
@@ -37,13 +37,12 @@ class StorageOptions:
     remote: RemoteOptions = field(default_factory=RemoteOptions)
 
     def __post_init__(self) -> None:
-        if self.cache_gib < 0:
-            raise ConfigError(
-                where="loader.storage.cache_gib",
-                came=str(self.cache_gib),
-                expected="0 or more",
-                todo="0 keeps no shards.",
-            )
+        """Refuse less than no cache.
+
+        Raises:
+            ConfigError: `cache_gib` is negative.
+        """
+        check_number("loader.storage.cache_gib", self.cache_gib, least=0, such_as=0)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
 
 from videomae_train.data.locations import Location
-from videomae_train.errors import ConfigError, ShardError
+from videomae_train.errors import ConfigError, ShardError, check_number
 
 BLOCK_BYTES = 16 * 2**20
 
@@ -48,14 +48,15 @@ class RemoteOptions:
     timeout_sec: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.retries < 0 or self.first_delay_sec < 0 or self.timeout_sec <= 0:
-            raise ConfigError(
-                where="loader.storage.remote",
-                came=f"retries={self.retries}, first_delay_sec={self.first_delay_sec}, "
-                f"timeout_sec={self.timeout_sec}",
-                expected="retries >= 0, first_delay_sec >= 0, timeout_sec > 0",
-                todo="Correct them.",
-            )
+        """Refuse what is no patience at all.
+
+        Raises:
+            ConfigError: A number is out of range.
+        """
+        part = "loader.storage.remote"
+        check_number(f"{part}.retries", self.retries, least=0, such_as=5)
+        check_number(f"{part}.first_delay_sec", self.first_delay_sec, least=0, such_as=0.5)
+        check_number(f"{part}.timeout_sec", self.timeout_sec, above=0, such_as=60)
 
     def pauses_sec(self) -> Iterator[float]:
         """Give the pause before each further attempt."""

@@ -122,8 +122,7 @@ def middle_dense_window(num_frames: int, length: int, stride: float) -> np.ndarr
 
 
 def _dense_indices(num_frames: int, length: int, stride: float, end: int) -> np.ndarray:
-    """Cut [end - length * stride, end] by linspace; a video no longer than the span is cut whole and
-    padded."""
+    """Cut [end - length * stride, end] by linspace; a video no longer than the span is cut whole and padded."""
     span = window_span(length, stride)
     if num_frames > span:
         spaced = np.linspace(end - span, end, num=length)

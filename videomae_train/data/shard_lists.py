@@ -129,7 +129,7 @@ class SplitRule:
                 where="--split",
                 came=repr(text),
                 expected="split, part and pattern, such as split1/train='train-*.tar'",
-                todo="Correct it.",
+                todo="Give it once for each part: the split's name, the part's, and which shards are in it.",
             )
         return cls(split, part, pattern)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videomae_train.data.frame_stream import ShownFrame
 from videomae_train.data.transforms import as_clip, crop_views
-from videomae_train.errors import ConfigError
+from videomae_train.errors import check_number
 
 _FRAMES_AT_ONCE = 16  # resized in one call; more frames of full size are never held
 
@@ -46,12 +46,9 @@ class SlidingWindows:
 
     def __post_init__(self) -> None:
         """Check what would never end, or give nothing."""
-        for name in ("num_frames", "stride", "window_stride", "size", "num_crops"):
-            value: int = getattr(self, name)
-            if value < 1:
-                raise ConfigError(
-                    where=name, came=str(value), expected="1 or more", todo="Change it and start again."
-                )
+        usual = {"num_frames": 16, "stride": 4, "window_stride": 64, "size": 224, "num_crops": 1}
+        for name, such_as in usual.items():
+            check_number(name, getattr(self, name), least=1, such_as=such_as)
 
     @property
     def reach(self) -> int:

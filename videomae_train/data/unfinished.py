@@ -120,7 +120,7 @@ class UnfinishedSet:
             came = "shards without a description of how they were packed"
         else:
             return None
-        expected, todo = "a new or empty folder", "Choose another folder, or allow overwriting."
+        expected, todo = "a new or empty folder", "Choose another folder, or replace it: --overwrite."
         return ConfigError(where=str(self._destination), came=came, expected=expected, todo=todo)
 
     def _another_plan(self, before: Mapping[str, object]) -> ConfigError:
@@ -128,7 +128,7 @@ class UnfinishedSet:
             where=str(self._destination),
             came=f"an unfinished {before['work']} of something else: {'; '.join(_changes(before, self._plan))}",
             expected="the same source and options, to continue it",
-            todo="Repeat the options of before, choose another folder, or allow overwriting.",
+            todo="Repeat the options of before, choose another folder, or begin anew: --overwrite.",
         )
 
 

@@ -39,12 +39,19 @@ from videomae_train.data.transforms import (
     flip_clip,
     sample_crop,
 )
-from videomae_train.randomness import sample_rng
+from videomae_train.randomness import keyed_rng
 from videomae_train.types import Crops
 
 
 class SampleKey(NamedTuple):
-    """What all randomness about one sample is keyed by, besides view and purpose."""
+    """What all randomness about one sample is keyed by, besides view and purpose.
+
+    Attributes:
+        seed: The run's.
+        epoch: Pass over the data set, from 0.
+        dataset: Fingerprint of the data set.
+        sample_id: Row of the data set's index.
+    """
 
     seed: int
     epoch: int
@@ -52,15 +59,11 @@ class SampleKey(NamedTuple):
     sample_id: int
 
     def rng(self, view: int, purpose: str) -> np.random.Generator:
-        """Make the generator of one choice about one view."""
-        return sample_rng(
-            seed=self.seed,
-            epoch=self.epoch,
-            dataset=self.dataset,
-            sample_id=self.sample_id,
-            view=view,
-            purpose=purpose,
-        )
+        """Make the generator of one choice about one view, counted from 0 among those of one decode.
+
+        The purpose ("window", "crop", "mask" ...) keeps one more draw in one place from shifting another place's.
+        """
+        return keyed_rng(*self, view, purpose)
 
 
 class Video(NamedTuple):

@@ -27,9 +27,11 @@ from videomae_train.types import PatchGrid
 
 HIDDEN_GREY = 200
 HONEST_LABEL = "reconstruction"
-HONEST_NOTE = "Reconstruction: made of the visible patches and the prediction only."
 WITH_STATISTICS_LABEL = "with original's statistics"
-WITH_STATISTICS_NOTE = "Original's patch statistics: shows more than the model knows."
+VIEW_NOTES = {
+    HONEST_LABEL: "Reconstruction: made of the visible patches and the prediction only.",
+    WITH_STATISTICS_LABEL: "Original's patch statistics: shows more than the model knows.",
+}
 
 
 class Reconstructor(Protocol):
@@ -155,23 +157,25 @@ def baseline_losses(
 
 
 def view_rows(
-    reconstruction: Reconstruction, *, include_patch_statistics: bool = False
-) -> tuple[FrameRow, ...]:
-    """Label what the model saw and what it made of it, for a strip or a moving picture.
+    reconstruction: Reconstruction, *, original_statistics: bool = False
+) -> tuple[FrameRow, FrameRow, FrameRow]:
+    """Label a clip, what the model saw of it and what it made of that, for a strip or a moving picture.
 
     Args:
         reconstruction: Of one clip.
-        include_patch_statistics: Add the view with the original's statistics, labelled as such, if there
-            is one; state `WITH_STATISTICS_NOTE` beside it.
+        original_statistics: Take the view with the original's statistics, if there is one; `VIEW_NOTES` has what to
+            state beside the last row.
     """
-    rows = (
-        FrameRow("what the model saw", reconstruction.seen),
-        FrameRow(HONEST_LABEL, reconstruction.honest),
-    )
     told = reconstruction.with_patch_statistics
-    if not include_patch_statistics or told is None:
-        return rows
-    return (*rows, FrameRow(WITH_STATISTICS_LABEL, told))
+    if original_statistics and told is not None:
+        last = FrameRow(WITH_STATISTICS_LABEL, told)
+    else:
+        last = FrameRow(HONEST_LABEL, reconstruction.honest)
+    return (
+        FrameRow("input", reconstruction.original),
+        FrameRow("what the model saw", reconstruction.seen),
+        last,
+    )
 
 
 def _unit_patches(clips: Tensor, config: VideoMAEConfig) -> Tensor:

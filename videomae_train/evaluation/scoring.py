@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from videomae_train.errors import TrainingError
 from videomae_train.evaluation.intervals import Interval, VideoBootstrap
@@ -128,31 +127,33 @@ def measure_accuracy(scores: VideoScores) -> Accuracy:
             where="evaluation",
             came=f"no readable video, {len(scores.faults)} unreadable",
             expected="at least one video to score",
-            todo="Check data.path and the selection with `videomae pack`'s summary of faults.",
+            todo="`videomae check` says what is wrong with them.",
         )
-    probabilities, labels = torch.from_numpy(scores.probabilities), torch.from_numpy(scores.labels)
-    num_classes = probabilities.shape[1]
-
-    def top(k: int) -> float:
-        return float(multiclass_accuracy(probabilities, labels, num_classes, average="micro", top_k=k))
-
-    hits = scores.probabilities.argmax(1) == scores.labels
-    bootstrap = VideoBootstrap(len(labels))
+    hits = _are_among(scores, 1)
+    bootstrap = VideoBootstrap(len(hits))
     return Accuracy(
-        top1=top(1),
-        top5=top(5) if num_classes > 5 else None,
+        top1=top_k_share(scores, 1),
+        top5=top_k_share(scores, 5) if scores.probabilities.shape[1] > 5 else None,
         mean_class=_mean_class_accuracy(hits, scores.labels),
         top1_interval=bootstrap.of_mean(hits),
         mean_class_interval=bootstrap.of_class_mean(hits, scores.labels),
-        num_scored=len(labels),
-        num_videos=len(labels) + len(scores.faults),
+        num_scored=len(hits),
+        num_videos=len(hits) + len(scores.faults),
     )
 
 
 def top_k_share(scores: VideoScores, k: int) -> float:
-    """Give the share of videos with fewer than k classes above their own, in [0, 1]."""
-    own = np.take_along_axis(scores.probabilities, scores.labels[:, None], 1)
-    return float(((scores.probabilities > own).sum(1) < k).mean())
+    """Give the share of videos whose class is among the k most probable, in [0, 1]; of equal ones the first count."""
+    return float(_are_among(scores, k).mean())
+
+
+def _are_among(scores: VideoScores, k: int) -> np.ndarray:
+    """Say of each video whether its class is among the k most probable: bool (n,)."""
+    labels = scores.labels[:, None]
+    own = np.take_along_axis(scores.probabilities, labels, 1)
+    ties_behind = (scores.probabilities == own) & (np.arange(scores.probabilities.shape[1]) >= labels)
+    # What is no number is behind nothing, so that a model of nothing but NaN has no hit.
+    return (~((scores.probabilities < own) | ties_behind)).sum(1) < k
 
 
 def cross_entropy(scores: VideoScores) -> float:

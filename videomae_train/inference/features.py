@@ -16,7 +16,7 @@ from videomae_train.data.datasets import make_fault
 from videomae_train.data.loader import make_stream_loader
 from videomae_train.data.options import LoaderOptions
 from videomae_train.data.sliding import SlidingWindows
-from videomae_train.errors import ConfigError, DecodeError
+from videomae_train.errors import ConfigError, DecodeError, check_number
 from videomae_train.evaluation.number_format import PrecisionName, computing_in
 from videomae_train.inference.prediction import choose_num_workers, published_views
 from videomae_train.inference.representation import EncoderModel, Pooling, Representation, encode_clips
@@ -95,8 +95,7 @@ class VideoFeatures:
         decode_timeout_sec: float = 300.0,
         precision: PrecisionName = "fp32",
     ) -> None:
-        if batch_clips < 1:
-            raise _error("batch_clips", str(batch_clips), "1 or more")
+        check_number("batch_clips", batch_clips, least=1, such_as=8)
         self.wanted = Representation() if wanted is None else wanted
         self.wanted.depth(model.config)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -262,11 +261,11 @@ def check_keys(source: ClipSource) -> None:
     for place in range(source.num_videos):
         other = places.setdefault(source.key(place), place)
         if other != place:
-            raise _error(
-                "videos",
-                f"{source.where(other)} and {source.where(place)}, both of the key {source.key(place)}",
-                "videos whose keys differ",
-                "Name the folder that holds both instead: keys are paths inside what is named.",
+            raise ConfigError(
+                where="videos",
+                came=f"{source.where(other)} and {source.where(place)}, both of the key {source.key(place)}",
+                expected="videos whose keys differ",
+                todo="Name the folder that holds both instead: keys are paths inside what is named.",
             )
 
 
@@ -281,7 +280,3 @@ def _whole(key: str, pieces: list[FeaturePiece]) -> VideoFeature:
         num_frames=max(last.num_frames, 0),
         fault=last.fault,
     )
-
-
-def _error(where: str, came: str, expected: str, todo: str = "Change it and start again.") -> ConfigError:
-    return ConfigError(where=where, came=came, expected=expected, todo=todo)

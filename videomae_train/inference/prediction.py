@@ -15,7 +15,7 @@ from torch import Tensor
 from videomae_train.data.options import LoaderOptions, ViewOptions
 from videomae_train.data.stand_ins import make_fault
 from videomae_train.data.video_files import VideoFileDataset, video_file_loader
-from videomae_train.errors import ConfigError, DecodeError
+from videomae_train.errors import ConfigError, DecodeError, check_number
 from videomae_train.evaluation.number_format import PrecisionName, computing_in
 from videomae_train.evaluation.views import mean_probabilities
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification
@@ -155,7 +155,8 @@ class VideoPredictor:
         """
         files = [Path(path) for path in paths]
         if len(set(files)) < len(files):
-            raise _error("paths", f"{len(files)} paths, {len(set(files))} different", "each file once")
+            came = f"{len(files)} paths, {len(set(files))} different"
+            raise _error("paths", came, "each file once", "Name none twice.")
         return self._predict(files)
 
     def _predict(self, files: list[Path]) -> Generator[Prediction]:
@@ -232,15 +233,25 @@ def published_views(
     """
     height, width = config.frame_size
     if height != width:
-        raise _error("weights", f"frames of {height}x{width}", "a model of square frames")
+        raise _error(
+            "weights",
+            f"frames of {height}x{width}",
+            "a model of square frames",
+            "Take other weights, or cut clips of that shape yourself and give them to the model.",
+        )
     if windows == "spread":
         stride = 4 if stride is None else stride
     elif stride is not None:
-        raise _error("stride", f"{stride} with windows={windows}", "none: each clip spans the whole video")
+        raise _error(
+            "stride",
+            f"{stride} with windows={windows}",
+            "none: each clip spans the whole video",
+            "Leave the stride out, or take windows=spread.",
+        )
     num_clips = {"spread": 5, "interleaved": 2}[windows] if num_clips is None else num_clips
-    for name, value in {"num_clips": num_clips, "num_crops": num_crops, "stride": stride}.items():
-        if value is not None and value < 1:
-            raise _error(name, str(value), "1 or more")
+    check_number("num_clips", num_clips, least=1, such_as=5)
+    check_number("num_crops", num_crops, least=1, such_as=3)
+    check_number("stride", stride, least=1, such_as=4)
     return ViewOptions(
         num_frames=config.num_frames,
         windows=windows,
@@ -280,14 +291,18 @@ def _trained_clips(source: str | Path) -> TrainedClips | None:
 
 def _check_numbers(model: VideoMAEForVideoClassification, top_k: int, batch_videos: int) -> None:
     if not model.num_classes:
-        raise _error("weights", "a model without classes", "a fine-tuned classifier")
-    for name, value in {"top_k": top_k, "batch_videos": batch_videos}.items():
-        if value < 1:
-            raise _error(name, str(value), "1 or more")
+        raise _error(
+            "weights",
+            "a model without classes",
+            "a fine-tuned classifier",
+            "Take the weights of `videomae finetune`; these have features only (`videomae features`).",
+        )
+    check_number("top_k", top_k, least=1, such_as=5)
+    check_number("batch_videos", batch_videos, least=1, such_as=1)
 
 
-def _error(where: str, came: str, expected: str) -> ConfigError:
-    return ConfigError(where=where, came=came, expected=expected, todo="Change it and start again.")
+def _error(where: str, came: str, expected: str, todo: str) -> ConfigError:
+    return ConfigError(where=where, came=came, expected=expected, todo=todo)
 
 
 def choose_num_workers(num_batches: int) -> int:

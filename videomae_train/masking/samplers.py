@@ -54,10 +54,6 @@ class TubeMask:
         """Tell the share that is really hidden."""
         return self.num_hidden(grid) / grid.num_tokens
 
-    def check(self, grid: PatchGrid) -> None:
-        """Raise a ConfigError when masks of this grid would hide nothing or everything."""
-        self.num_hidden(grid)
-
 
 @dataclass(frozen=True)
 class RandomMask:
@@ -84,10 +80,6 @@ class RandomMask:
         """Tell the share that is really hidden."""
         return self.num_hidden(grid) / grid.num_tokens
 
-    def check(self, grid: PatchGrid) -> None:
-        """Raise a ConfigError when masks of this grid would hide nothing or everything."""
-        self.num_hidden(grid)
-
 
 @dataclass(frozen=True)
 class FrameMask:
@@ -113,7 +105,3 @@ class FrameMask:
     def effective_ratio(self, grid: PatchGrid) -> float:
         """Tell the share that is really hidden."""
         return self.num_hidden(grid) / grid.num_tokens
-
-    def check(self, grid: PatchGrid) -> None:
-        """Raise a ConfigError when masks of this grid would hide nothing or everything."""
-        self.num_hidden(grid)

@@ -36,8 +36,8 @@ class VideoMAEModel(nn.Module):
 
         Args:
             pixel_values: Floating (B, T, C, H, W), normalised.
-            bool_masked_pos: Bool (B, N), True = hidden, the same number in each clip; None encodes all
-                tokens. output_hidden_states: Return the tokens between the blocks too.
+            bool_masked_pos: Bool (B, N), True = hidden, the same number in each clip; None encodes all tokens.
+            output_hidden_states: Return the tokens between the blocks too.
 
         Raises:
             ConfigError: The clips or the mask have the wrong type, shape or counts.

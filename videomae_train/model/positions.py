@@ -31,9 +31,8 @@ def sincos_table(num_positions: int, width: int) -> Tensor:
 def position_table(grid: PatchGrid, trained_grid: PatchGrid, width: int) -> Tensor:
     """Give each token of a grid its position vector, in the meaning that training gave to positions.
 
-    For the trained grid this is exactly `sincos_table`. For another grid the trained table is resampled
-    linearly on its (t, h, w) grid, patch centre on patch centre, so that the middle of a clip stays the
-        middle: recomputing the
+    For the trained grid this is exactly `sincos_table`. For another grid the trained table is resampled linearly on its
+    (t, h, w) grid, patch centre on patch centre, so that the middle of a clip stays the middle: recomputing the
     one-dimensional table for another N would give every token the position of a different place.
 
     Returns:

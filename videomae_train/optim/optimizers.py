@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.optim._optim_factory import create_optimizer_v2, get_optimizer_class, list_optimizers
-from timm.optim._param_groups import param_groups_layer_decay, param_groups_weight_decay
+from timm.optim import (  # exported, but in no way that type checkers know
+    create_optimizer_v2,  # pyright: ignore[reportPrivateImportUsage]
+    get_optimizer_class,  # pyright: ignore[reportPrivateImportUsage]
+    list_optimizers,  # pyright: ignore[reportPrivateImportUsage]
+    param_groups_layer_decay,  # pyright: ignore[reportPrivateImportUsage]
+    param_groups_weight_decay,  # pyright: ignore[reportPrivateImportUsage]
+)
 from torch import nn
 
 from videomae_train.errors import ConfigError

@@ -24,8 +24,8 @@ class AlarmList(pl.Callback):
     Args:
         path: The file, a JSON list with one object an alarm; not there without one.
         expected: What reports are judged by.
-        grid: Patch grid of a clip, and with it
-        num_visible: tokens of each clip that the recipe's mask leaves visible; both None where nothing is masked.
+        grid: Patch grid of a clip; None where nothing is masked, and so is
+        num_visible: Tokens of each clip that the recipe's mask leaves visible.
     """
 
     def __init__(

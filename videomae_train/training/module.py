@@ -245,7 +245,7 @@ class SteppingModule(pl.LightningModule):
             raise TrainingError(
                 where=f"step {self._step}",
                 came=f"{num_faults} unreadable videos beside {consumed} good ones; the first: {named}",
-                expected=f"a share of at most {self.options.max_fault_ratio} (data.max_fault_ratio)",
+                expected=f"a share of at most {self.options.max_fault_ratio} (max_fault_ratio)",
                 todo="Repair or remove the videos listed in faults.json of the run, or allow a larger share.",
             )
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from videomae_train.errors import ConfigError
+from videomae_train.errors import ConfigError, check_number
 from videomae_train.training.precision import Float32Matmul, PrecisionName
 
 # The modes with CUDA graphs are left out: they reuse the memory of a loss before it is reported.
@@ -67,23 +67,21 @@ class TrainerOptions:
         return self.devices * self.num_nodes
 
     def __post_init__(self) -> None:
-        """Refuse a micro-batch that is none, or a search where running out of memory ends the process.
+        """Refuse counts and times that are none, and a search where running out of memory ends the process.
 
         Whether auto finds a GPU, `accelerator.resolve_accelerator` says where the run is: this may be a login node.
 
         Raises:
-            ConfigError: `micro_batch` is below 1, or auto on the CPU, or checkpoints are never due.
+            ConfigError: A number is out of range, `micro_batch` is auto on the CPU, or checkpoints are never due.
         """
-        if self.micro_batch == "auto":
-            if self.accelerator == "cpu":
-                raise search_on_cpu()
-        elif self.micro_batch < 1:
-            raise ConfigError(
-                where="trainer.micro_batch",
-                came=str(self.micro_batch),
-                expected="at least 1 video",
-                todo="Set trainer.micro_batch=8 or so.",
-            )
+        for name, (least, such_as) in _COUNTS.items():
+            check_number(f"trainer.{name}", getattr(self, name), least=least, such_as=such_as)
+        for name, such_as in _TIMES.items():
+            check_number(f"trainer.{name}", getattr(self, name), above=0, such_as=such_as)
+        if self.micro_batch != "auto":
+            check_number("trainer.micro_batch", self.micro_batch, least=1, such_as=8)
+        elif self.accelerator == "cpu":
+            raise search_on_cpu()
         if self.checkpoint_every_steps is None and self.checkpoint_every_minutes is None:
             raise ConfigError(
                 where="trainer.checkpoint_every_steps, trainer.checkpoint_every_minutes",
@@ -91,13 +89,20 @@ class TrainerOptions:
                 expected="steps, minutes or both",
                 todo="Set trainer.checkpoint_every_minutes=15 or so.",
             )
-        if self.profile_steps is not None and self.profile_steps < 1:
-            raise ConfigError(
-                where="trainer.profile_steps",
-                came=str(self.profile_steps),
-                expected="at least 1 step, or null",
-                todo="Set trainer.profile_steps=3 or so.",
-            )
+
+
+# Fields of TrainerOptions: the least that makes sense, and a usual value.
+_COUNTS = {
+    "devices": (1, 1),
+    "num_nodes": (1, 1),
+    "max_nonfinite_steps": (0, 20),
+    "threads": (1, 4),
+    "log_every_steps": (1, 20),
+    "checkpoint_every_steps": (1, 500),
+    "keep_checkpoints": (1, 2),
+    "profile_steps": (1, 3),
+}
+_TIMES = {"checkpoint_every_minutes": 30, "rank_timeout_sec": 600}
 
 
 def search_on_cpu() -> ConfigError:
@@ -191,20 +196,15 @@ class ValidationOptions:
     def __post_init__(self) -> None:
         """Check what one field alone cannot show."""
         given = [every for every in (self.every_epochs, self.every_steps) if every is not None]
-        if len(given) != 1 or given[0] <= 0:
+        if len(given) != 1 or not (given[0] > 0 and math.isfinite(given[0])):
             raise ConfigError(
                 where="validation.every_epochs, validation.every_steps",
                 came=f"{self.every_epochs} and {self.every_steps}",
                 expected="exactly one of the two, above 0",
                 todo="Set the other one to null; data.val_selection=null turns validation off.",
             )
-        if min(self.num_clips, self.num_crops) < 1:
-            raise ConfigError(
-                where="validation.num_clips, validation.num_crops",
-                came=f"{self.num_clips} and {self.num_crops}",
-                expected="at least one view of each video",
-                todo="Take 1 and 1, as published.",
-            )
+        check_number("validation.num_clips", self.num_clips, least=1, such_as=1)
+        check_number("validation.num_crops", self.num_crops, least=1, such_as=1)
 
     def steps_between(self, num_videos: int, global_batch: int) -> Fraction:
         """Give the optimizer steps from one validation to the next, exactly: an epoch may end within a step."""
@@ -224,6 +224,9 @@ class ProbeOptions:
         val_selection: The videos to classify, such as "split1/test".
         stride: Frames of the video from one frame of the clip to the next.
         videos: The most to take of each selection, always the same ones.
+
+    Raises:
+        ConfigError: `stride` or `videos` is below 1.
     """
 
     path: str | Path | None
@@ -231,3 +234,8 @@ class ProbeOptions:
     val_selection: str
     stride: int
     videos: int
+
+    def __post_init__(self) -> None:
+        """Refuse a clip that stands still, and no videos."""
+        check_number("watch.probe.stride", self.stride, least=1, such_as=4)
+        check_number("watch.probe.videos", self.videos, least=1, such_as=200)

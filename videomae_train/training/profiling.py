@@ -15,7 +15,6 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from videomae_train.training.module import SteppingModule
 
-SPANS = ("load", "transfer", "normalise", "encoder", "decoder", "loss", "backward", "optimiser")
 _WARM_UP_STEPS = 3
 # The ends of Lightning's names for what it does between our steps.
 _LIGHTNING = {".train_dataloader_next": "load", ".batch_to_device": "transfer"}
@@ -24,9 +23,9 @@ _LIGHTNING = {".train_dataloader_next": "load", ".batch_to_device": "transfer"}
 class StepProfile(pl.Callback):
     """Profiles some steps of an attempt, past the first few, and writes a trace of Chrome's format.
 
-    Its labels are `SPANS`: load waits for the next micro-batch; transfer takes it to the device and crops there; loss
-    holds normalise, encoder and decoder, which compiled code does not show; optimiser measures, clips and steps. Labels
-    are put on for these steps and taken off after them, so that other steps cost nothing. Rank 0 only.
+    Its labels: load waits for the next micro-batch; transfer takes it to the device and crops there; loss holds
+    normalise, encoder and decoder, which compiled code does not show; then backward; optimiser measures, clips and
+    steps. Labels are put on for these steps and taken off after them, so that other steps cost nothing. Rank 0 only.
 
     Args:
         folder: Where the file goes.

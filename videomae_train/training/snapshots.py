@@ -9,14 +9,9 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 
-from videomae_train.evaluation.reconstruction import (
-    HONEST_LABEL,
-    HONEST_NOTE,
-    Reconstruction,
-    reconstruct_clip,
-)
+from videomae_train.evaluation.reconstruction import VIEW_NOTES, Reconstruction, reconstruct_clip, view_rows
 from videomae_train.model import VideoMAEForPreTraining
-from videomae_train.pictures import FrameRow, StripPanel, labelled_clip, reconstruction_strip, write_mp4
+from videomae_train.pictures import StripPanel, labelled_clip, reconstruction_strip, write_mp4
 from videomae_train.training.module import SteppingModule
 from videomae_train.types import PretrainBatch
 
@@ -64,12 +59,8 @@ class Snapshots(pl.Callback):
         self._folder.mkdir(exist_ok=True)
         stem = self._folder / f"step-{step:08d}"
         strip, video = stem.with_suffix(".png"), stem.with_suffix(".mp4")
-        rows = (
-            FrameRow("input", result.original),
-            FrameRow("what the model saw", result.seen),
-            FrameRow(HONEST_LABEL, result.honest),
-        )
-        heading = f"step {step}, loss {result.loss:.3f}"
-        reconstruction_strip(strip, [StripPanel(heading, rows)], title=self._title, notes=[HONEST_NOTE])
+        rows, heading = view_rows(result), f"step {step}, loss {result.loss:.3f}"
+        notes = [VIEW_NOTES[rows[-1].label]]
+        reconstruction_strip(strip, [StripPanel(heading, rows)], title=self._title, notes=notes)
         write_mp4(video, np.concatenate([labelled_clip(rows)] * _LOOPS), _FPS)
         return strip, video

@@ -195,7 +195,7 @@ def validation_figures(scores: VideoScores) -> dict[str, float]:
         )
     top5 = {"val/top5": top_k_share(scores, 5)} if scores.probabilities.shape[1] > 5 else {}
     return {
-        "val/top1": float((scores.probabilities.argmax(1) == scores.labels).mean()),
+        "val/top1": top_k_share(scores, 1),
         **top5,
         "val/loss": cross_entropy(scores),
         "val/num_faults": len(scores.faults),

@@ -62,7 +62,7 @@ def read_frame_folders(folder: Path, *, frames_fps: float | None, unlabelled: bo
     """
     if frames_fps is None or not 0 < frames_fps <= 1000:
         raise ConfigError(
-            where="frames_fps",
+            where="--frames-fps",
             came=str(frames_fps),
             expected=f"the rate, in frames per second, at which the images below {folder} were taken",
             todo="Give it: --frames-fps 25",

@@ -70,7 +70,7 @@ def _clip_name(file: Path, row: dict[str, str]) -> str:
             where=str(file),
             came=f"the times {row['time_start']!r} to {row['time_end']!r} of {row['youtube_id']}",
             expected="seconds",
-            todo="Correct the line.",
+            todo="Write numbers of seconds in that line, such as 10 and 20, or take it out.",
         ) from error
     return f"{row['youtube_id']}_{start:06d}_{end:06d}"
 
