@@ -52,6 +52,11 @@ def write_outcome(run: Path, verb: str, outcome: TrainOutcome, num_faults: int) 
     write_json(run / _SUMMARY, summary, indent=1)
 
 
+def has_ended(run: Path) -> bool:
+    """Say whether a run has come to its end once; it may have been asked to go on since."""
+    return (run / _SUMMARY).is_file()
+
+
 def finished_outcome(config: TrainingConfig, total_steps: int) -> TrainOutcome | None:
     """Return what a run that has reached its last step left behind, and None for one that has not.
 

@@ -20,7 +20,7 @@ from videomae_train.config.attempts import recorded_attempt
 from videomae_train.config.cards import classifier_card, pretraining_card
 from videomae_train.config.crops import crop_words
 from videomae_train.config.micro_batch import micro_batch_search
-from videomae_train.config.outcome import TrainOutcome, finished_outcome, write_outcome
+from videomae_train.config.outcome import TrainOutcome, finished_outcome, has_ended, write_outcome
 from videomae_train.config.recipe import RECORD, RunRecord, check_unchanged, read_record, record_run
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig, TrainingConfig
 from videomae_train.config.steps import step_plan
@@ -30,7 +30,6 @@ from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.model import WeightsReport, save_weights_folder
 from videomae_train.model.targets import Target
 from videomae_train.training.accelerator import (
-    Kind,
     device_words,
     find_gpus,
     resolve_accelerator,
@@ -72,6 +71,7 @@ def pretrain(config: PretrainConfig, target: Target | None = None) -> TrainOutco
         plan = step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
             return finished
+        _say_where(config.trainer)
         _seed_initial_weights(config.seed)
         model, fates = build.pretraining_model(config, target)
         _write_weights_report(config.run, fates)
@@ -106,6 +106,7 @@ def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finet
         plan = step_plan(config, len(data.selection))
         if (finished := finished_outcome(config, plan.total_steps)) is not None:
             return finished
+        _say_where(config.trainer)
         _seed_initial_weights(config.seed)
         model, fates = build.classifier(config, data.classes)
         _write_weights_report(config.run, fates)
@@ -125,9 +126,10 @@ def finetune(config: FinetuneConfig, verb: Literal["finetune", "probe"] = "finet
 def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[FolderLock]:
     """Take a run's folder, a new one or the same one again on request and with the same recipe, and keep others out.
 
-    What this machine cannot do is refused before.
+    What this machine cannot do is refused before, but for a run that may have nothing left to do.
     """
-    _say_where(config.trainer, resolve_accelerator(config.trainer))
+    if not has_ended(config.run):
+        resolve_accelerator(config.trainer)
     record = _record_to_go_on_with(config)
     if record is not None:
         check_unchanged(config, verb, record)
@@ -142,7 +144,8 @@ def _claimed(config: TrainingConfig, verb: str, stop: StopRequest) -> Generator[
             yield lock
 
 
-def _say_where(options: TrainerOptions, kind: Kind) -> None:
+def _say_where(options: TrainerOptions) -> None:
+    kind = resolve_accelerator(options)
     words = device_words(options.accelerator, kind, find_gpus(), "trainer.")
     _say([*words, *speed_words(options, kind)])
 
