@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from videomae_train.benchmarks.contenders import Contender, Kind, synthetic_batch, training_step
 from videomae_train.benchmarks.sizes import SIZES
-from videomae_train.training.precision import PrecisionName
+from videomae_train.evaluation.number_format import PrecisionName
 
 KINDS: Sequence[Kind] = ("joint", "dual", "cross", "transformers")
 PRECISIONS: Sequence[PrecisionName] = ("fp32", "bf16")

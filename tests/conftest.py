@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 from videomae_train.data.synthetic import generate_motion_videos
 

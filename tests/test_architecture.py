@@ -80,6 +80,34 @@ def test_imports__go_one_way(file: Path) -> None:
     assert offences(file) == []
 
 
+def defined_in(tree: ast.Module) -> set[str]:
+    """List the names that a module makes itself, at its top."""
+    assigned = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
+    defined = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return {node.id for node in assigned} | {node.name for node in defined}
+
+
+def test_imports__are_from_where_a_name_is_made() -> None:
+    """A package offers its parts' names; a module that passes on another's hides where they are."""
+    modules = {
+        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts): ast.parse(file.read_text())
+        for file in PACKAGE.rglob("*.py")
+        if file.name != "__init__.py"
+    }
+    made = {name: defined_in(tree) for name, tree in modules.items()}
+    passed_on = [
+        f"{name} imports {alias.name} from {node.module}"
+        for name, tree in modules.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in made
+        for alias in node.names
+        if alias.name not in made[node.module]
+    ]
+    assert passed_on == []
+
+
 def test_imports__every_part_is_known() -> None:
     parts = {part_of(file) for file in PACKAGE.rglob("*.py")}
     assert parts <= set(ALLOWED), "a new part needs its place in the import table"

@@ -10,7 +10,8 @@ from pathlib import Path
 from foreign_shards import tar_bytes, write_tar
 from small_clips import encode, moving_frames, write_tree
 
-from videomae_train.data.indexing import IndexOptions, IndexProgress, index_shards
+from videomae_train.data.index_plan import IndexOptions
+from videomae_train.data.indexing import IndexProgress, index_shards
 from videomae_train.data.pack_summary import PackSummary
 from videomae_train.data.tar_probing import TarTask
 

@@ -15,7 +15,8 @@ from small_options import GRID, decode_all, finetune_options, hide_most, loader_
 from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModule
 from videomae_train.data.device_crops import most_memory
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 from videomae_train.errors import ConfigError
 

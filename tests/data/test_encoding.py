@@ -15,7 +15,8 @@ from small_clips import decode_all, encode, moving_frames, write_tree
 from videomae_train.data import probing
 from videomae_train.data.decoding import VideoFacts, decode_frames, probe_video
 from videomae_train.data.encoding import Reencoding, reencode
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import SourceVideo, open_source
 from videomae_train.data.synthetic import generate_motion_videos
 from videomae_train.errors import ConfigError, DecodeError

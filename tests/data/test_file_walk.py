@@ -10,7 +10,8 @@ from small_clips import write_tree
 
 from videomae_train.data import disk_trouble
 from videomae_train.data.file_walk import files_below
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 from videomae_train.errors import ConfigError, VideoMAETrainError
 

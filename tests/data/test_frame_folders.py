@@ -10,7 +10,8 @@ from small_clips import decode_all, moving_frames, write_tree
 
 from videomae_train.data.encoding import Reencoding
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 
 

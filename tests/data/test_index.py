@@ -10,7 +10,8 @@ import pytest
 
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.layout import content_checksum
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 from videomae_train.errors import ConfigError, ShardError
 

@@ -10,7 +10,8 @@ from interruptions import Killed, contents
 from videomae_train.data import indexing
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.indexing import IndexProgress
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.parts import Part
 from videomae_train.data.shard_lists import SplitRule
 from videomae_train.data.sources import open_source

@@ -16,7 +16,8 @@ from small_clips import encode, moving_frames
 from videomae_train.cli import videomae
 from videomae_train.data import indexing, set_files
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.indexing import IndexOptions, IndexProgress, index_shards
+from videomae_train.data.index_plan import IndexOptions
+from videomae_train.data.indexing import IndexProgress, index_shards
 from videomae_train.data.pack_summary import PackSummary
 from videomae_train.data.parts import Part
 from videomae_train.data.reading import StorageOptions

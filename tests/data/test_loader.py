@@ -25,7 +25,8 @@ from videomae_train.data.datamodule import FinetuneDataModule, PretrainDataModul
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.loader import BatchLoader, evaluation_loader
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 from videomae_train.errors import CheckpointError, ConfigError, ShardError
 from videomae_train.types import PretrainBatch

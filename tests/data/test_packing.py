@@ -15,8 +15,9 @@ from small_clips import encode, moving_frames, write_tree
 from videomae_train.data import packing, set_files, shards
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.keys import sample_keys
+from videomae_train.data.pack_plan import PackOptions
 from videomae_train.data.pack_summary import PackProgress, PackSummary
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.packing import pack
 from videomae_train.data.shards import ShardSample, write_shard
 from videomae_train.data.sources import open_source
 from videomae_train.errors import ConfigError, ShardError

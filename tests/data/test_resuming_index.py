@@ -43,7 +43,8 @@ def test_index__straight_has_what_the_other_tests_want_to_see(straight: dict[str
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from videomae_train.data.indexing import IndexOptions, index_shards
+from videomae_train.data.indexing import index_shards
+from videomae_train.data.index_plan import IndexOptions
 
 source, destination, moments = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
 

@@ -11,9 +11,9 @@ from small_clips import write_tree
 
 from videomae_train.data.encoding import Reencoding
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.pack_plan import plan_packing
+from videomae_train.data.pack_plan import PackOptions, plan_packing
 from videomae_train.data.pack_summary import PackProgress, PackSummary
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.packing import pack
 from videomae_train.data.parts import Part
 from videomae_train.data.sources import open_source
 from videomae_train.errors import ConfigError
@@ -106,7 +106,8 @@ def test_pack__is_done_before_it_tidies_up(
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.packing import pack
+from videomae_train.data.pack_plan import PackOptions
 from videomae_train.data.sources import open_source
 source, destination, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 def on_progress(progress):

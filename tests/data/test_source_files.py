@@ -9,9 +9,9 @@ from interruptions import contents
 from small_clips import write_tree
 
 from videomae_train.data import disk_trouble, packing
-from videomae_train.data.pack_plan import plan_packing
+from videomae_train.data.pack_plan import PackOptions, plan_packing
 from videomae_train.data.pack_summary import PackSummary
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.packing import pack
 from videomae_train.data.source_files import open_source_file, read_source_file
 from videomae_train.data.sources import open_source
 from videomae_train.errors import DecodeError, VideoMAETrainError

@@ -20,7 +20,8 @@ from videomae_train.data import copying, staging
 from videomae_train.data.copying import alone_in, copy_verified
 from videomae_train.data.datamodule import PretrainDataModule
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.reading import StorageOptions
 from videomae_train.data.remote import RemoteOptions
 from videomae_train.data.sources import open_source

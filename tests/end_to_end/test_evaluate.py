@@ -22,7 +22,8 @@ from huggingface_hub import metadata_load
 
 from videomae_train.commands import evaluate as evaluate_command
 from videomae_train.data.index import PackedDataset
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 from videomae_train.data.views import Video
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification, save_weights_folder

@@ -17,7 +17,8 @@ import torch
 from attempts import assert_same_run, die_while_saving, end_of, final_state, num_steps, start, wait_for
 from command_line import QUICK, SMALL, videomae
 
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 from videomae_train.model import load_pretraining_model
 from videomae_train.training.checkpoint_files import list_checkpoints, newest_checkpoint

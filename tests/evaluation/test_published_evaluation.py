@@ -21,7 +21,8 @@ from videomae_train.data.encoding import Reencoding, encode_video
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.loader import evaluation_loader
 from videomae_train.data.options import EvaluationDataOptions, LoaderOptions
-from videomae_train.data.packing import PackOptions, pack
+from videomae_train.data.pack_plan import PackOptions
+from videomae_train.data.packing import pack
 from videomae_train.data.sources import open_source
 from videomae_train.evaluation.scoring import VideoScores, score_videos
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification, save_weights_folder

@@ -10,6 +10,7 @@ import torch
 from stepping import machine
 
 from videomae_train.errors import ConfigError
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.training import accelerator
 from videomae_train.training.accelerator import (
     Gpus,
@@ -20,7 +21,6 @@ from videomae_train.training.accelerator import (
     resolve_accelerator,
     speed_words,
 )
-from videomae_train.training.precision import PrecisionName
 
 OLD_DRIVER = Gpus(visible=2, usable=0)
 

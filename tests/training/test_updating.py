@@ -13,12 +13,12 @@ from stepping import ADAMW, Batches, fit, make_batch, make_module
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from videomae_train.errors import CheckpointError
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.model import load_pretraining_model
 from videomae_train.model.sources import open_source
 from videomae_train.optim import OptimizerOptions
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.module import SteppingModule
-from videomae_train.training.precision import PrecisionName
 from videomae_train.training.updating import UpdateOptions
 
 EMA = UpdateOptions(precision="fp32", clip_grad_norm=None, ema_decay=0.75)

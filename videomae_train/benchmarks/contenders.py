@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.masking import (
     DecodeAll,
     DecodeRunningCells,
@@ -24,7 +25,7 @@ from videomae_train.masking import (
 )
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, normalise_clips
 from videomae_train.model.layouts import to_hugging_face
-from videomae_train.training.precision import Precision, PrecisionName
+from videomae_train.training.precision import Precision
 from videomae_train.training.speed import clip_flops
 from videomae_train.training.tasks import compiled
 from videomae_train.types import PretrainBatch

@@ -25,7 +25,7 @@ from videomae_train.benchmarks.contenders import (
 from videomae_train.benchmarks.memory import MemoryGrowth, can_measure
 from videomae_train.benchmarks.sizes import SIZES
 from videomae_train.errors import TrainingError
-from videomae_train.training.precision import PrecisionName
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.training.speed import matmul_peak
 
 AGREEMENT = 1e-4

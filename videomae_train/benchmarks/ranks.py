@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from videomae_train.benchmarks.contenders import our_model, synthetic_batch
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining
-from videomae_train.training.precision import Precision, PrecisionName
+from videomae_train.training.precision import Precision
 
 _WARM_UP_STEPS = 2
 

@@ -20,8 +20,8 @@ from videomae_train.benchmarks.contenders import (
 from videomae_train.benchmarks.measuring import timed
 from videomae_train.benchmarks.ranks import seconds_of_ranks, threads_of_rank
 from videomae_train.benchmarks.sizes import SIZES
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.model import VideoMAEConfig
-from videomae_train.training.precision import PrecisionName
 from videomae_train.training.speed import clip_flops
 
 TOLERANCE = 1.1

@@ -20,7 +20,7 @@ from videomae_train.benchmarks.contenders import Kind
 from videomae_train.benchmarks.measuring import StepComparison, StepOptions, StepReport, compare_steps
 from videomae_train.benchmarks.sizes import SIZES
 from videomae_train.errors import ConfigError, VideoMAETrainError
-from videomae_train.training.precision import PrecisionName
+from videomae_train.evaluation.number_format import PrecisionName
 
 COLUMNS = ("step", "ms", "clips/s", "times", "GiB", "GFLOP", "peak")  # 80 characters in all
 KINDS: tuple[Kind, ...] = get_args(Kind)

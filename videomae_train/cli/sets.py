@@ -218,7 +218,7 @@ def index(
     found, reads what is missing and completes the set.
     """
     from videomae_train.commands.index import read_classes, run_index
-    from videomae_train.data.indexing import IndexOptions
+    from videomae_train.data.index_plan import IndexOptions
     from videomae_train.data.parts import Part
     from videomae_train.data.shard_lists import SplitRule
 

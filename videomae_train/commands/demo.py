@@ -22,7 +22,7 @@ from videomae_train.config.evaluate import evaluate
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
-from videomae_train.data.packing import PackOptions
+from videomae_train.data.pack_plan import PackOptions
 from videomae_train.data.sources import open_source
 from videomae_train.data.synthetic import generate_motion_videos
 from videomae_train.errors import ConfigError

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from videomae_train.commands.pack import print_summary
-from videomae_train.data.indexing import IndexOptions, IndexProgress, index_shards
+from videomae_train.data.index_plan import IndexOptions
+from videomae_train.data.indexing import IndexProgress, index_shards
 from videomae_train.errors import ConfigError
 
 

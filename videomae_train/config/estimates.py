@@ -23,9 +23,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.model.blocks import fused_attention
 from videomae_train.optim import OptimizerOptions, build_optimizer
-from videomae_train.training.precision import PrecisionName
 from videomae_train.training.speed import matmul_peak
 
 UTILISATION = 0.4

@@ -25,9 +25,9 @@ from videomae_train.config.estimates import (
     state_values_per_weight,
 )
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.evaluation.number_format import FORMATS
 from videomae_train.model import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
 from videomae_train.training.plan import StepPlan
-from videomae_train.training.precision import FORMATS
 
 Config = PretrainConfig | FinetuneConfig
 

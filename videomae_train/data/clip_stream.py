@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from videomae_train.data.counting import frame_times
-from videomae_train.data.datasets import make_fault
 from videomae_train.data.frame_stream import stream_frames
 from videomae_train.data.index import Selection
 from videomae_train.data.options import ViewOptions
 from videomae_train.data.sliding import SlidingWindows, Window, sliding_windows
 from videomae_train.data.source_files import open_source_file, read_source_file
+from videomae_train.data.stand_ins import make_fault
 from videomae_train.data.video_files import file_views
 from videomae_train.data.video_table import VideoNames
 from videomae_train.data.views import Video, evaluation_windows

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from videomae_train.data.clip_stream import ClipOptions, ClipPiece, ClipSource, ClipStream
-from videomae_train.data.datasets import make_fault
 from videomae_train.data.loader import make_stream_loader
 from videomae_train.data.options import LoaderOptions
 from videomae_train.data.sliding import SlidingWindows
+from videomae_train.data.stand_ins import make_fault
 from videomae_train.errors import ConfigError, DecodeError, check_number
 from videomae_train.evaluation.number_format import PrecisionName, computing_in
 from videomae_train.inference.prediction import choose_num_workers, published_views

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 
 from videomae_train.errors import ConfigError
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.training.options import TrainerOptions, search_on_cpu
-from videomae_train.training.precision import PrecisionName
 
 Kind = Literal["cpu", "gpu"]
 

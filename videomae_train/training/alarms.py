@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from videomae_train.errors import ConfigError
-from videomae_train.training.precision import PrecisionName
+from videomae_train.evaluation.number_format import PrecisionName
 
 # float16 looks for its loss scale from 2^16 downwards and tries a larger one every 2,000 steps; each try may cost one.
 _FP16_SEARCH_STEPS, _FP16_STEPS_BETWEEN_TRIES = 16, 1000

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from videomae_train.errors import ConfigError, check_number
-from videomae_train.training.precision import Float32Matmul, PrecisionName
+from videomae_train.evaluation.number_format import PrecisionName
+from videomae_train.training.precision import Float32Matmul
 
 # The modes with CUDA graphs are left out: they reuse the memory of a loss before it is reported.
 CompileMode = bool | Literal["max-autotune-no-cudagraphs"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from videomae_train.training.precision import FORMATS, PrecisionName
+from videomae_train.evaluation.number_format import FORMATS, PrecisionName
 from videomae_train.training.tasks import TrainedModel
 from videomae_train.types import LabeledBatch, PretrainBatch
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from videomae_train.errors import CheckpointError
+from videomae_train.evaluation.number_format import PrecisionName
 from videomae_train.training.averaging import WeightAverage
 from videomae_train.training.gating import Skips, StepGate, tie_to_gradient
-from videomae_train.training.precision import Precision, PrecisionName
+from videomae_train.training.precision import Precision
 
 
 @dataclass(frozen=True)
