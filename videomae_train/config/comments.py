@@ -21,6 +21,8 @@ from videomae_train.config.provenance import Layer
 _COMMANDS = re.compile(r"(@package |On \d+ GPUs?\b|One possible machine:|Then: )")
 _NO_CHOICES = frozenset({"sweep/own"})
 """Files that others build upon, and that are nothing by themselves; so are those below `shared` and `published`."""
+_EXPLAINED_BY = {"model": ("model/base.yaml",)}
+"""Groups whose files have the same keys -> the one that explains them for all."""
 _OF_VERBS = ("experiment", "data", "optim")
 """Groups whose choices begin with the name of the verb that they are for; a probe trains as `finetune` does."""
 
@@ -50,8 +52,10 @@ def explain_keys(layers: list[Layer]) -> dict[str, str]:
     """
     words: dict[str, str] = {}
     for layer in layers:
-        if layer.origin.kind != "recipe" and layer.origin.file is not None:
-            for key, said in read_comments(configs_folder() / layer.origin.file).of_keys.items():
+        if layer.origin.kind == "recipe" or layer.origin.file is None:
+            continue
+        for file in (*_EXPLAINED_BY.get(layer.origin.file.partition("/")[0], ()), layer.origin.file):
+            for key, said in read_comments(configs_folder() / file).of_keys.items():
                 words[f"{layer.package}.{key}" if layer.package else key] = said
     return words
 
