@@ -71,7 +71,7 @@ if TYPE_CHECKING:  # torch, which help does without
     type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="bf16 or fp16: mixed precision, several times as fast on a GPU.",
+    help="bf16 or fp16: mixed precision, meant for GPUs (speed not measured).",
 )
 def predict(
     weights: str,
@@ -200,7 +200,7 @@ def predict(
     type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
-    help="bf16 or fp16: mixed precision, several times as fast on a GPU.",
+    help="bf16 or fp16: mixed precision, meant for GPUs (speed not measured).",
 )
 def features(
     weights: str,

@@ -116,10 +116,10 @@ def device_words(accelerator: str, kind: Kind, gpus: Gpus, keys: str = "") -> li
 
 
 def speed_words(options: TrainerOptions, kind: Kind) -> list[str]:
-    """Say what a GPU could do several times faster: float32 without TF32 leaves its matrix units idle."""
+    """Say what a GPU was built to do faster: float32 without TF32 leaves its matrix units idle."""
     if kind == "cpu" or options.precision != "fp32" or options.float32_matmul != "highest":
         return []
     return [
-        "fp32 without TF32 leaves the GPU's matrix units idle, and is several times slower: trainer=gpu computes in"
+        "fp32 without TF32 leaves the GPU's matrix units idle: trainer=gpu computes in"
         " bf16, in larger micro-batches; trainer.float32_matmul=high takes TF32"
     ]
