@@ -29,6 +29,7 @@ SCORE = CardScore(
     "5 x 3 views",
     0.9,
     (0.85, 0.95),
+    "21 recordings",
     None,
     0.89,
     103,
@@ -171,7 +172,7 @@ def test_scores__stand_with_their_conditions(tmp_path: Path) -> None:
     for words in (
         "my set split1/test",
         "5 x 3 views",
-        "0.8500 to 0.9500",
+        "0.8500 to 0.9500 over 21 recordings",
         "103 of 104",
         "chosen on these very",
     ):

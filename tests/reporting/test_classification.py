@@ -49,7 +49,7 @@ def test_weights_that_knew_the_videos__are_a_warning(tmp_path: Path) -> None:
     remarks = parts_of(tmp_path, remarks="chosen on these very videos")[0]
     assert isinstance(remarks, Remarks)
     assert remarks.rows[0].kind == "warning"
-    assert "weights, which were chosen on these very videos" in remarks.rows[0].text
+    assert remarks.rows[0].text == "beware, the score is of weights chosen on these very videos."
 
 
 def test_classes_and_pairs__are_tables(tmp_path: Path) -> None:

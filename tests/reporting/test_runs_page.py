@@ -253,7 +253,8 @@ def test_a_score_on_videos_that_its_weights_knew__says_so(tmp_path: Path) -> Non
     report = page_of([tmp_path], tmp_path / "figures")
     assert "by weights trained on 3 of them; chosen on these very videos), of a." in report.summary[1]
     assert any(
-        kind == "warning" and text.startswith("a: the scored videos") for kind, text in remarks(report)
+        kind == "warning" and text.startswith("a: beware, the score is of weights trained on")
+        for kind, text in remarks(report)
     )
 
 

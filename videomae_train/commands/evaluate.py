@@ -69,7 +69,7 @@ def _lines(config: EvaluateConfig, evaluation: Evaluation) -> list[str]:
     remarks = weights.remarks(accuracy.num_videos)
     unreadable = accuracy.num_videos - accuracy.num_scored
     return [
-        f"top-1 {accuracy.top1:.4f} (95 % interval {low:.4f} to {high:.4f}){top5}"
+        f"top-1 {accuracy.top1:.4f} (95 % interval {low:.4f} to {high:.4f} over {accuracy.interval_over}){top5}"
         f" · mean class accuracy {accuracy.mean_class:.4f}"
         f" · on {accuracy.num_scored} of {accuracy.num_videos} videos",
         f"Videos: {config.data.selection} of {config.data.path}; {evaluation.views}",

@@ -23,7 +23,7 @@ def _say_score(config: NeighboursConfig, accuracy: Accuracy) -> None:
     top5 = "" if accuracy.top5 is None else f" · top-5 {accuracy.top5:.4f}"
     low, high = accuracy.top1_interval
     say(
-        f"top-1 {accuracy.top1:.4f} (95 % interval {low:.4f} to {high:.4f}){top5}"
+        f"top-1 {accuracy.top1:.4f} (95 % interval {low:.4f} to {high:.4f} over {accuracy.interval_over}){top5}"
         f" · mean class accuracy {accuracy.mean_class:.4f}"
         f" · on {accuracy.num_scored} of {accuracy.num_videos} videos,"
         f" {config.data.num_clips} x {config.data.num_crops} views",

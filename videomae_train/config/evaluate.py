@@ -15,7 +15,7 @@ from videomae_train.config.clips import clips_of_views
 from videomae_train.config.devices import loader_options
 from videomae_train.config.ranks import start_ranks
 from videomae_train.config.schema import EvaluateConfig
-from videomae_train.config.scores import describe_views, save_scores, scored_videos
+from videomae_train.config.scores import describe_views, keys_of, save_scores, scored_videos
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset
 from videomae_train.data.layout import write_json
@@ -23,6 +23,7 @@ from videomae_train.data.loader import evaluation_loader
 from videomae_train.data.options import ViewOptions
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.ranks import Ranks
+from videomae_train.evaluation.recordings import recordings_of
 from videomae_train.evaluation.scoring import Accuracy, VideoScores, measure_accuracy, score_videos
 from videomae_train.model import load_classifier, read_config
 from videomae_train.model.cards import CardScore, Videos, WeightsFacts, add_score, read_facts
@@ -184,7 +185,8 @@ def evaluate_splits(
 def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoScores) -> Evaluation:
     dataset = videos.selection.dataset
     assert isinstance(dataset, PackedDataset)
-    accuracy, today = measure_accuracy(scores), datetime.now(UTC).date().isoformat()
+    recordings = recordings_of(keys_of(videos.selection, scores.sample_ids), config.data.recordings)
+    accuracy, today = measure_accuracy(scores, recordings), datetime.now(UTC).date().isoformat()
     folder = local_folder(config.weights)
     facts = None if folder is None else read_facts(folder)
     weights = _scored_weights(facts, videos, config.data)
@@ -205,8 +207,9 @@ def _conclude(config: EvaluateConfig, videos: EvaluationDataset, scores: VideoSc
     card = None
     if config.card and folder is not None and facts is not None:
         score = CardScore(
-            Path(str(config.data.path)).name, selected, views, accuracy.top1, accuracy.top1_interval, accuracy.top5,
-            accuracy.mean_class, accuracy.num_scored, today, weights.remarks(len(videos)),
+            Path(str(config.data.path)).name, selected, views, accuracy.top1, accuracy.top1_interval,
+            accuracy.interval_over, accuracy.top5, accuracy.mean_class, accuracy.num_scored, today,
+            weights.remarks(len(videos)),
         )  # fmt: skip
         card = _add_to_card(config, folder, score)
     return Evaluation(accuracy, weights, views, card)
@@ -225,7 +228,7 @@ def _add_to_card(config: EvaluateConfig, folder: Path, score: CardScore) -> Path
 
 
 def _view_options(config: EvaluateConfig) -> dict[str, object]:
-    without = ("path", "selection")
+    without = ("path", "selection", "recordings")
     return {name: value for name, value in asdict(config.data).items() if name not in without}
 
 

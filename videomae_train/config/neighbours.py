@@ -11,7 +11,7 @@ import torch
 from videomae_train.config.devices import loader_options
 from videomae_train.config.knn import NeighboursConfig
 from videomae_train.config.ranks import start_ranks
-from videomae_train.config.scores import save_scores
+from videomae_train.config.scores import keys_of, save_scores, score_recipe
 from videomae_train.data.datasets import EvaluationDataset
 from videomae_train.data.index import PackedDataset, Selection
 from videomae_train.data.loader import BatchLoader, evaluation_loader
@@ -22,6 +22,7 @@ from videomae_train.evaluation.neighbours import (
     score_by_neighbours,
     video_features,
 )
+from videomae_train.evaluation.recordings import recordings_of
 from videomae_train.evaluation.scoring import Accuracy, measure_accuracy
 from videomae_train.model import VideoMAEModel
 
@@ -36,7 +37,7 @@ def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
         None on ranks other than the first.
 
     Raises:
-        ConfigError: Nothing is selected, or a video is in both selections.
+        ConfigError: Nothing is selected, a video is in both selections, or its recording is not found.
         CheckpointError: The weights are missing or damaged.
         VideoMAETrainError: Nothing could be scored.
     """
@@ -64,7 +65,8 @@ def probe_neighbours(config: NeighboursConfig) -> Accuracy | None:
         k=config.knn.neighbours,
         temperature=config.knn.temperature,
     )
-    accuracy = measure_accuracy(scores)
+    recordings = recordings_of(keys_of(asked, scores.sample_ids), config.data.recordings)
+    accuracy = measure_accuracy(scores, recordings)
     save_scores(config, asked, scores, accuracy, _conditions(config, voters))
     return accuracy
 
@@ -73,12 +75,10 @@ def neighbour_recipe(config: NeighboursConfig) -> dict[str, Any]:
     """Give all that decides about the score, and which videos; nothing of the machine.
 
     Raises:
-        ConfigError: Nothing is selected, or a video is in both selections.
+        ConfigError: Nothing is selected, a video is in both selections, or its recording is not found.
     """
     selections = _selections(config, PackedDataset.open(config.data.path, config.loader.storage))
-    values = config.model_dump(mode="json", exclude=_OF_MACHINE)
-    values["data"].pop("path")
-    return {**values, "videos": [each.fingerprint for each in selections]}
+    return {**score_recipe(config, _OF_MACHINE), "videos": [each.fingerprint for each in selections]}
 
 
 def _selections(config: NeighboursConfig, dataset: PackedDataset) -> tuple[Selection, Selection]:
@@ -94,6 +94,7 @@ def _selections(config: NeighboursConfig, dataset: PackedDataset) -> tuple[Selec
             expected="selections without a common video: each would be its own nearest neighbour",
             todo="Choose the parts of one split, such as split1/train and split1/test.",
         )
+    recordings_of(keys_of(asked), data.recordings)
     return voting, asked
 
 
@@ -104,7 +105,7 @@ def _batches(config: NeighboursConfig, selection: Selection, rank: int, world: i
 
 
 def _conditions(config: NeighboursConfig, voters: VideoFeatures) -> dict[str, object]:
-    of_selections = ("path", "selection", "val_selection", "per_class", "per_class_seed")
+    of_selections = ("path", "selection", "val_selection", "per_class", "per_class_seed", "recordings")
     return {
         "probe": "knn",
         "precision": config.precision,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from videomae_train.data.options import ViewOptions
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.classes import class_scores, confusion_matrix, most_confused
 from videomae_train.evaluation.number_format import PrecisionName
+from videomae_train.evaluation.recordings import recordings_of
 from videomae_train.evaluation.scoring import Accuracy, VideoScores
 from videomae_train.model import VideoMAEConfig
 
@@ -26,11 +28,34 @@ def scored_videos(
     """Open a rank's share of the videos to score, after comparing the model's classes with the data's.
 
     Raises:
-        ConfigError: The classes differ, or there is no such selection.
+        ConfigError: The classes differ, there is no such selection, or a video's recording is not found.
     """
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
     check_classes(model, dataset)
-    return EvaluationDataset(dataset.select(config.data.selection), config.data, rank=rank, world=world)
+    selected = dataset.select(config.data.selection)
+    recordings_of(keys_of(selected), config.data.recordings)
+    return EvaluationDataset(selected, config.data, rank=rank, world=world)
+
+
+def keys_of(selected: Selection, sample_ids: np.ndarray | None = None) -> list[str]:
+    """Name the videos of a selection, or those of its set with these rows."""
+    return [
+        selected.dataset.key(int(row)) for row in (selected.sample_ids if sample_ids is None else sample_ids)
+    ]
+
+
+def score_recipe(config: EvaluateConfig | NeighboursConfig, of_machine: set[str]) -> dict[str, Any]:
+    """Give the values that decide about a score, but its videos, which their fingerprint stands for.
+
+    Args:
+        config: Of the score.
+        of_machine: Fields that decide about nothing in it.
+    """
+    values = config.model_dump(mode="json", exclude=of_machine)
+    values["data"].pop("path")
+    if config.data.recordings is None:  # scores from before there was such a value are the same
+        values["data"].pop("recordings")
+    return values
 
 
 def check_classes(model: VideoMAEConfig, dataset: PackedDataset) -> None:
@@ -82,7 +107,7 @@ def save_scores(
     matrix = confusion_matrix(scores)
     np.savez_compressed(
         config.run / "scores.npz",
-        keys=np.array([dataset.key(int(row)) for row in scores.sample_ids]),
+        keys=np.array(keys_of(selected, scores.sample_ids)),
         classes=np.array(dataset.classes),
         sample_ids=scores.sample_ids,
         labels=scores.labels,
@@ -94,6 +119,7 @@ def save_scores(
         "selection": selected.name,
         "views": f"{config.data.num_clips} x {config.data.num_crops}",
         **asdict(accuracy),
+        "recordings": config.data.recordings,
         **further,
         "classes": [asdict(score) for score in class_scores(matrix, dataset.classes)],
         "most_confused": [asdict(pair) for pair in most_confused(matrix, dataset.classes)],

@@ -15,11 +15,12 @@ from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.neighbours import neighbour_recipe
 from videomae_train.config.recipe import recipe_values
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
-from videomae_train.config.scores import check_classes
+from videomae_train.config.scores import check_classes, keys_of, score_recipe
 from videomae_train.config.steps import check_pairs, step_plan
 from videomae_train.config.sweep_points import PRETRAIN
 from videomae_train.config.videos import check_apart, finetune_videos, pretrain_videos
 from videomae_train.data.index import PackedDataset
+from videomae_train.evaluation.recordings import recordings_of
 from videomae_train.model import VideoMAEConfig, read_config
 
 # Of `videomae evaluate`: where and how fast a score is computed, and what is done with it.
@@ -116,8 +117,8 @@ def _check_evaluate(words: Sequence[str]) -> Checked:
     dataset = PackedDataset.open(config.data.path, config.loader.storage)
     check_classes(read_config(config.weights), dataset)
     videos = dataset.select(config.data.selection)
-    values = config.model_dump(mode="json", exclude=_MACHINE_OF_EVALUATE)
-    values["data"].pop("path")
+    recordings_of(keys_of(videos), config.data.recordings)
+    values = score_recipe(config, _MACHINE_OF_EVALUATE)
     return Checked({**values, "videos": videos.fingerprint}, None, (config.num_nodes, config.devices))
 
 

@@ -232,10 +232,13 @@ class EvaluationDataOptions(ViewOptions):
     Attributes:
         path: Folder or URL of the packed data set.
         selection: The videos to score, such as "split1/test".
+        recordings: Regular expression that finds in a video's key which recording it was cut from, for intervals; None
+            counts each video as one of its own.
     """
 
     path: str | Path
     selection: str
+    recordings: str | None = None
 
 
 @dataclass(frozen=True)
@@ -248,6 +251,7 @@ class NeighbourDataOptions(ViewOptions):
         val_selection: The videos to classify, such as "split1/test".
         per_class: So many voting videos of each class only; null takes all.
         per_class_seed: Decides which ones.
+        recordings: As in `EvaluationDataOptions`, of the classified videos.
     """
 
     path: str | Path
@@ -255,6 +259,7 @@ class NeighbourDataOptions(ViewOptions):
     val_selection: str
     per_class: int | None
     per_class_seed: int
+    recordings: str | None = None
 
     def __post_init__(self) -> None:
         """Check the views, and who votes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from videomae_train.errors import TrainingError
-from videomae_train.evaluation.intervals import Interval, VideoBootstrap
+from videomae_train.evaluation.intervals import Interval, RecordingBootstrap
 from videomae_train.evaluation.number_format import PrecisionName, computing_in
 from videomae_train.evaluation.views import mean_probabilities
 from videomae_train.model import VideoMAEForVideoClassification
@@ -42,10 +42,11 @@ class Accuracy:
         top1: Share of videos whose class has the highest probability, in [0, 1].
         top5: Share of videos whose class is among the five highest; None with five classes or fewer.
         mean_class: Mean over the classes that occur of each class's top-1.
-        top1_interval: 95 % bootstrap interval of top1 over videos.
-        mean_class_interval: 95 % bootstrap interval of mean_class over videos.
+        top1_interval: 95 % bootstrap interval of top1 over recordings.
+        mean_class_interval: 95 % bootstrap interval of mean_class over recordings.
         num_scored: Videos that the figures stand on.
         num_videos: Videos of the selection, unreadable ones included.
+        num_recordings: Recordings that the scored videos were cut from; None where each counts as one of its own.
     """
 
     top1: float
@@ -55,6 +56,16 @@ class Accuracy:
     mean_class_interval: Interval
     num_scored: int
     num_videos: int
+    num_recordings: int | None = None
+
+    @property
+    def interval_over(self) -> str:
+        """Say in words what the intervals are over."""
+        return (
+            f"{self.num_scored} videos"
+            if self.num_recordings is None
+            else f"{self.num_recordings} recordings"
+        )
 
 
 @torch.inference_mode()
@@ -116,8 +127,12 @@ def merge_scores(parts: Iterable[VideoScores]) -> VideoScores:
     )
 
 
-def measure_accuracy(scores: VideoScores) -> Accuracy:
+def measure_accuracy(scores: VideoScores, recordings: Sequence[str] | None = None) -> Accuracy:
     """Compute the accuracies of scored videos.
+
+    Args:
+        scores: Of each video.
+        recordings: What tells apart the recordings that they were cut from, one for each; None where each is its own.
 
     Raises:
         TrainingError: Not one video could be read.
@@ -130,7 +145,8 @@ def measure_accuracy(scores: VideoScores) -> Accuracy:
             todo="`videomae check` says what is wrong with them.",
         )
     hits = _are_among(scores, 1)
-    bootstrap = VideoBootstrap(len(hits))
+    numbers = np.arange(len(hits)) if recordings is None else np.unique(recordings, return_inverse=True)[1]
+    bootstrap = RecordingBootstrap(numbers)
     return Accuracy(
         top1=top_k_share(scores, 1),
         top5=top_k_share(scores, 5) if scores.probabilities.shape[1] > 5 else None,
@@ -139,6 +155,7 @@ def measure_accuracy(scores: VideoScores) -> Accuracy:
         mean_class_interval=bootstrap.of_class_mean(hits, scores.labels),
         num_scored=len(hits),
         num_videos=len(hits) + len(scores.faults),
+        num_recordings=None if recordings is None else int(numbers.max()) + 1,
     )
 
 

@@ -128,6 +128,7 @@ class CardScore:
         views: In words.
         top1: In [0, 1].
         top1_interval: Its 95 % interval.
+        interval_over: What that is over, such as "104 videos" or "21 recordings".
         top5: None with five classes or fewer.
         mean_class: Mean over classes.
         num_scored: Videos that could be read.
@@ -140,6 +141,7 @@ class CardScore:
     views: str
     top1: float
     top1_interval: tuple[float, float]
+    interval_over: str
     top5: float | None
     mean_class: float
     num_scored: int
@@ -262,6 +264,7 @@ def _results(score: CardScore) -> list[EvalResult]:
     args: dict[str, Any] = {
         "videos": f"{score.num_scored} of {score.videos.num_videos}",
         "interval_95": [round(end, 4) for end in score.top1_interval],
+        "interval_over": score.interval_over,
         "date": score.date,
         "remarks": score.remarks,
     }
@@ -295,9 +298,10 @@ def _table(results: Sequence[EvalResult]) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for (_, selection, views), row in rows.items():
         low, high = row["interval_95"]
+        over = f" over {row['interval_over']}" if "interval_over" in row else ""  # not on earlier cards
         top5 = f"{row['top-5']:.4f}" if "top-5" in row else "-"
         cells = (
-            f"{row['set']} {selection}", views, f"{row['top-1']:.4f}", f"{low:.4f} to {high:.4f}", top5,
+            f"{row['set']} {selection}", views, f"{row['top-1']:.4f}", f"{low:.4f} to {high:.4f}{over}", top5,
             f"{row['mean class accuracy']:.4f}", row["videos"], row["date"], row["remarks"],
         )  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")

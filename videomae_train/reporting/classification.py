@@ -66,18 +66,15 @@ def evaluation_remarks(facts: EvaluationFacts, name: str = "") -> list[Remark]:
         text = f"{lead}the score is on {facts.standing} videos; the others could not be read and count as nothing."
         remarks.insert(0, Remark("warning", text, "", names))
     if facts.remarks:
-        text = (
-            f"{lead}the scored videos are not new to the weights, which were {facts.remarks}:"
-            " expect less of them on others."
-        )
-        remarks.insert(0, Remark("warning", text))
+        remarks.insert(0, Remark("warning", f"{lead}beware, the score is of weights {facts.remarks}."))
     return remarks
 
 
 def _scores(facts: EvaluationFacts) -> list[Score]:
     conditions = f"{facts.selection}, {facts.views} views, on {facts.standing} videos"
     interval = facts.interval if np.isfinite(facts.interval).all() else None
-    rows = [Score("top-1", facts.top1, interval, conditions)]
+    over = f"; interval{facts.of_recordings}" if facts.num_recordings is not None else ""
+    rows = [Score("top-1", facts.top1, interval, conditions + over)]
     if facts.top5 is not None:
         rows.append(Score("top-5", facts.top5, None, conditions))
     if facts.mean_class is not None:

@@ -208,11 +208,12 @@ class EvaluationFacts:
         remarks: What the weights had to do with the videos before, such as "chosen on these very videos"; empty where
             that is nothing, or not known.
         top1: In [0, 1].
-        interval: 95 % bootstrap interval of top1 over videos, NaN where there is none.
+        interval: 95 % bootstrap interval of top1 over videos or recordings, NaN where there is none.
         top5: None with five classes or fewer.
         mean_class: Mean over classes of each class's top-1.
         num_scored: Videos that the score stands on.
         num_videos: Videos of the selection.
+        num_recordings: That the scored videos were cut from, which the interval is over; None if it is over videos.
         probe: Settings of a probe that trains nothing, by dotted keys; empty for a classifier's score.
         classes: Each class's figures.
         confused: Pairs, most confusions first.
@@ -233,6 +234,7 @@ class EvaluationFacts:
     mean_class: float | None
     num_scored: int
     num_videos: int
+    num_recordings: int | None = None
     probe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     view_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     weights_kind: str | None = None
@@ -249,6 +251,11 @@ class EvaluationFacts:
     def standing(self) -> str:
         """On how many of how many videos the score stands."""
         return f"{self.num_scored} of {self.num_videos}"
+
+    @property
+    def of_recordings(self) -> str:
+        """What to add where the interval is over recordings; empty where it is over videos."""
+        return "" if self.num_recordings is None else f" over {self.num_recordings} recordings"
 
 
 class RecordedStage(NamedTuple):

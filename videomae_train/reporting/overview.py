@@ -59,7 +59,8 @@ def overview_sections(points: Sequence[Point], figures: Path, loops: Mapping[str
 def runs_table(points: Sequence[Point]) -> Table:
     """List all points with state, score and cost; a click on a heading sorts."""
     caption = (
-        "Intervals are over the scored videos of one run. Hours are of training steps, over all stages and attempts;"
+        "Intervals are over the scored videos, or their recordings, of one run. Hours are of training steps, over all"
+        " stages and attempts;"
         " views/s and memory are of the pretraining where there is one. A click on a heading sorts."
     )
     return Table(_COLUMNS, tuple(_run_row(point) for point in points), caption, sorts=True)
@@ -109,8 +110,8 @@ def _ratio_parts(points: Sequence[Point], figures: Path) -> list[Part]:
     scores_by_ratio(path, lines, {**_scratch(points), **_floor(points)})
     caption = (
         "Filled marks: mean over seeds with a 95 % t-interval of that mean. Hollow marks: a single run with a bootstrap"
-        " interval over its test videos, which says nothing about other seeds; dots join what is not sure. Averaged are"
-        " only runs that differ in nothing but their seed and the machine."
+        " interval over its test videos, or their recordings, which says nothing about other seeds; dots join what is"
+        " not sure. Averaged are only runs that differ in nothing but their seed and the machine."
     )
     words = "; ".join(f"{name}: {_line_in_words(scores)}" for name, scores in lines.items())
     return [Figure("Score against masking ratio", caption, path, words), _ratio_table(families)]
@@ -165,7 +166,10 @@ def _cost_parts(points: Sequence[Point], figures: Path) -> list[Part]:
         return []
     path = figures / "score-by-cost.png"
     scores_by_cost(path, priced, ("hours of training", "views/s", "peak memory (GiB)"))
-    caption = "Each mark is a run, its interval over test videos. Up is better; costs are of the machine that ran it."
+    caption = (
+        "Each mark is a run, its interval over test videos or their recordings. Up is better; costs are of the machine"
+        " that ran it."
+    )
     return [Figure("Cost against score", caption, path)]
 
 

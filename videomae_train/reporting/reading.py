@@ -111,6 +111,7 @@ def read_evaluation(folder: Path) -> EvaluationFacts | str:
             mean_class=metrics.get("mean_class"),
             num_scored=int(metrics["num_scored"]),
             num_videos=int(metrics["num_videos"]),
+            num_recordings=metrics.get("num_recordings"),
             probe=_probe_settings(metrics),
             view_options=_dict(metrics.get("view_options")),
             weights_kind=metrics.get("weights_kind"),

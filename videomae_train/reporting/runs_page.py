@@ -135,7 +135,7 @@ def _sentences_of(point: Point) -> list[str]:
 
 
 def _score_in_words(score: EvaluationFacts) -> str:
-    interval = interval_text(score.interval)
+    interval = interval_text(score.interval) + score.of_recordings
     seen = f", by weights {score.remarks}" if score.remarks else ""
     return (
         f"{score.top1:.3f} (95 % interval {interval}, on {score.standing} videos of {score.selection}{seen})"
