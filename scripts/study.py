@@ -21,7 +21,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from videomae_train.benchmarks.study import BUDGETS, STUDY, SUMMARY, changes_of, read_result
+from videomae_train.benchmarks.study import BUDGETS, STUDY, SUMMARY, changes_of
+from videomae_train.benchmarks.study_reading import read_result
 from videomae_train.benchmarks.study_record import write_record
 from videomae_train.benchmarks.study_words import write_summary, write_verdict
 from videomae_train.commands.demo import make_motion_set

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from studies import CLEAR, DATA, write_study
 
-from videomae_train.benchmarks.study import read_result
+from videomae_train.benchmarks.study_reading import read_result
 from videomae_train.benchmarks.study_record import write_record
 from videomae_train.benchmarks.study_words import write_summary
 from videomae_train.errors import ConfigError

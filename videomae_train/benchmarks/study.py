@@ -1,36 +1,30 @@
 """What the sweep `study` shows, and what it may say: its budgets, its scores, and the verdict that they allow.
 
 `scripts/study.py` runs it. Below a fair budget, in an altered study or in an unfinished one nothing is decided,
-whatever the numbers are; else the intervals over seeds decide.
+whatever the numbers are; else the intervals decide, over seeds and over the recordings of the test.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from videomae_train.errors import ConfigError
-from videomae_train.evaluation.intervals import Interval
+from videomae_train.evaluation.intervals import Interval, RecordingBootstrap
 from videomae_train.evaluation.seeds import seed_interval
-from videomae_train.reporting.finding import find_points
 
 SCRATCH = "from scratch"
 FLOOR = "always naming the commonest class"
 ASKED = "tube 0.9"  # the published best, chosen before looking: what is compared with everything else
 SUMMARY, STUDY = "sweep.json", "study.json"
 _NO_SPREAD = 1e-9  # rounding
-_PER_CLASS = "finetune.data.per_class"
 
 Decision = Literal["better", "worse", "inconclusive"]
-Scores = Mapping[str, Mapping[str, float]]  # what was trained -> seed -> top-1
+Hits = tuple[bool, ...]  # of each scored video, whether its class was found
+Scores = Mapping[str, Mapping[str, Hits]]  # what was trained -> seed -> hits
 
 
 @dataclass(frozen=True)
@@ -68,32 +62,55 @@ _OF_MACHINE = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class ScoredVideos:
+    """The videos that every score of a set is on.
+
+    Attributes:
+        keys: Of each.
+        recordings: What each was cut from; its own key where that is not known.
+        is_commonest: Whether each is of the commonest class.
+    """
+
+    keys: tuple[str, ...]
+    recordings: tuple[str, ...]
+    is_commonest: Hits
+
+    @property
+    def words(self) -> str:
+        """Say what can be drawn of them, one independent of the other."""
+        count = len(set(self.recordings))
+        return f"{count} recordings" if count < len(self.keys) else f"{count} videos"
+
+
 class Difference(NamedTuple):
-    """How much better the mask that was asked about is, paired over seeds.
+    """How much better the mask that was asked about is, paired over seeds and over videos.
 
     Attributes:
         labels: Of each class, null for all.
         other: What it is compared with.
         mean: Of top-1 minus the other's.
-        interval: 95 %, Student's t over seeds; None with one seed.
+        over_seeds: 95 %, Student's t over seeds; None with one seed.
+        over_videos: 95 %, bootstrap over the recordings of the test, of the mean over seeds.
         num_seeds: That both have.
     """
 
     labels: str
     other: str
     mean: float
-    interval: Interval | None
+    over_seeds: Interval | None
+    over_videos: Interval
     num_seeds: int
 
     @property
     def decision(self) -> Decision:
-        """What the interval alone would say."""
-        if self.interval is None or self.interval.low <= 0 <= self.interval.high:
-            return "inconclusive"
+        """What the intervals alone would say: something only where neither reaches zero."""
         # The same for every seed: coincidence, or classifiers that always say the same.
-        if has_no_spread(self.interval):
+        if self.over_seeds is None or has_no_spread(self.over_seeds):
             return "inconclusive"
-        return "better" if self.interval.low > 0 else "worse"
+        if min(self.over_seeds.low, self.over_videos.low) > 0:
+            return "better"
+        return "worse" if max(self.over_seeds.high, self.over_videos.high) < 0 else "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -103,8 +120,8 @@ class StudyResult:
     Attributes:
         name: Of the set.
         budget: A key of `BUDGETS`.
-        scores: Labels of each class (null for all) -> what was trained -> seed -> top-1.
-        floor: Top-1 of always naming the commonest class; None without a score.
+        scores: Labels of each class (null for all) -> what was trained -> seed -> hits.
+        videos: That all scores are on; None without a score.
         hours: Of training, as the runs recorded them; None where one did not.
         changes: Overrides that make it another study.
         unfinished: Points without a score.
@@ -113,10 +130,15 @@ class StudyResult:
     name: str
     budget: str
     scores: Mapping[str, Scores]
-    floor: float | None
+    videos: ScoredVideos | None
     hours: float | None
     changes: tuple[str, ...]
     unfinished: tuple[str, ...]
+
+    @property
+    def floor(self) -> float | None:
+        """Top-1 of always naming the commonest class; None without a score."""
+        return None if self.videos is None else top1(self.videos.is_commonest)
 
     @property
     def obstacles(self) -> list[str]:
@@ -133,13 +155,15 @@ class StudyResult:
 
     def differences(self, labels: str) -> list[Difference]:
         """Compare the mask that was asked about with all others, from scratch, and the floor."""
+        if self.videos is None:
+            return []
         others = dict(self.scores[labels])
         asked = others.pop(ASKED, {})
-        if self.floor is not None:
-            others[FLOOR] = dict.fromkeys(asked, self.floor)
+        others[FLOOR] = dict.fromkeys(asked, self.videos.is_commonest)
         pairs = {name: sorted(asked.keys() & found.keys()) for name, found in others.items()}
+        bootstrap = RecordingBootstrap(np.unique(self.videos.recordings, return_inverse=True)[1])
         return [
-            _difference(labels, name, [asked[seed] - others[name][seed] for seed in seeds])
+            _difference(labels, name, [(asked[seed], others[name][seed]) for seed in seeds], bootstrap)
             for name, seeds in pairs.items()
             if seeds
         ]
@@ -174,27 +198,9 @@ def changes_of(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in overrides if not _OF_MACHINE.fullmatch(word))
 
 
-def read_result(sweep: Path) -> StudyResult:
-    """Read what a study's sweep came to, from its study.json, its sweep.json and its runs.
-
-    Raises:
-        ConfigError: They are not what was written.
-    """
-    try:
-        about: dict[str, Any] = json.loads((sweep / STUDY).read_text())
-        points: dict[str, dict[str, Any]] = json.loads((sweep / SUMMARY).read_text())["points"]
-        budget = BUDGETS[about["budget"]]
-        return StudyResult(
-            name=about["set"], budget=about["budget"], scores=_scores(points, budget), floor=_floor(sweep),
-            hours=_hours(sweep), changes=tuple(about["changes"]),
-            unfinished=tuple(name for name, point in points.items() if point["score"] is None),
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            where=str(sweep), came=f"no study ({type(error).__name__}: {error})",
-            expected=f"{STUDY} and {SUMMARY} as the study wrote them", 
-            todo="Start the study again; it runs what is missing.",
-        ) from error  # fmt: skip
+def top1(hits: Hits) -> float:
+    """Give the share of hits, in [0, 1]."""
+    return sum(hits) / len(hits)
 
 
 def has_no_spread(interval: tuple[float, float]) -> bool:
@@ -213,37 +219,10 @@ def _against_scratch(decisions: Mapping[str, Decision]) -> Decision:
     return decisions.get(SCRATCH, "inconclusive")
 
 
-def _difference(labels: str, other: str, differences: Sequence[float]) -> Difference:
-    interval = seed_interval(differences)
-    return Difference(labels, other, float(np.mean(differences)), interval, len(differences))
-
-
-def _scores(
-    points: Mapping[str, Mapping[str, Any]], budget: Budget
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Sort the scores; a point does not name what all have in common."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for point in points.values():
-        own = dict(override.split("=", 1) for override in point["overrides"])
-        values = {"seed": budget.seeds, _PER_CLASS: budget.per_class, **own}
-        mask = f"{values['masking']} {values['masking.ratio']}" if "masking" in values else SCRATCH
-        if point["score"] is not None:
-            labels = found.setdefault(values[_PER_CLASS], {})
-            labels.setdefault(mask, {})[values["seed"]] = float(point["score"]["top1"])
-    return found
-
-
-def _floor(sweep: Path) -> float | None:
-    file = next(iter(sorted(sweep.glob("*/evaluate/scores.npz"))), None)
-    if file is None:
-        return None
-    counts = Counter(np.load(file)["labels"].tolist())
-    return max(counts.values()) / counts.total()
-
-
-def _hours(sweep: Path) -> float | None:
-    """Add up the hours of all trainings, those that points share once."""
-    points = find_points([sweep], datetime.now(UTC)).points
-    runs = {run.folder.resolve(): run.hours for point in points for run in point.trainings}
-    known = [hours for hours in runs.values() if hours is not None]
-    return sum(known) if known and len(known) == len(runs) else None
+def _difference(
+    labels: str, other: str, pairs: Sequence[tuple[Hits, Hits]], bootstrap: RecordingBootstrap
+) -> Difference:
+    by_video = np.array([np.subtract(asked, others, dtype=np.float32) for asked, others in pairs])
+    by_seed = [top1(asked) - top1(others) for asked, others in pairs]
+    over_videos = bootstrap.of_difference(by_video.mean(0))
+    return Difference(labels, other, float(np.mean(by_seed)), seed_interval(by_seed), over_videos, len(pairs))

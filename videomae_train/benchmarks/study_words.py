@@ -15,11 +15,13 @@ from videomae_train.benchmarks.study import (
     STUDY,
     SUMMARY,
     Difference,
+    Hits,
     StudyResult,
     has_no_spread,
     named,
-    read_result,
+    top1,
 )
+from videomae_train.benchmarks.study_reading import read_result
 from videomae_train.data.layout import write_json
 from videomae_train.errors import ConfigError
 from videomae_train.evaluation.seeds import seed_interval
@@ -28,10 +30,11 @@ from videomae_train.reporting.comparing import within_reach
 from videomae_train.reporting.wording import hours_text
 
 _LIMITS = """\
-Better or worse is said only where the whole interval lies on one side of zero, at a fair budget, in a study that is
-complete; else it is inconclusive. Every interval is for itself: of twenty such comparisons without any difference, one
-is expected to be decided by chance. Intervals cover seeds, and with few labels which videos have them; not the choice
-of these test videos. Nothing here says how larger models, longer training or other videos behave.
+Better or worse is said only where both intervals lie on one side of zero, at a fair budget, in a study that is
+complete; else it is inconclusive. The one is over seeds (Student's t; with few labels it covers which videos have
+them), the other over what happened to be in the test (a bootstrap; videos cut from one recording are drawn together).
+Every comparison is for itself: of many without any difference, some are expected to be decided by chance. Nothing here
+says how larger models, longer training or other videos behave.
 """
 
 
@@ -79,15 +82,16 @@ def write_summary(out: Path) -> Path:
 def _study_lines(result: StudyResult) -> Iterator[str]:
     yield f"# Study on {result.name}, budget {result.budget}: {result.verdict}\n"
     yield from (f"{obstacle}\n" for obstacle in result.obstacles)
-    yield "| trained | labels | top-1, mean over seeds | 95 % interval | seeds |\n|---|---|---|---|---|"
+    yield "| trained | labels | top-1, mean over seeds | 95 % interval over seeds | seeds |\n|---|---|---|---|---|"
     for labels, masks in result.scores.items():
         for mask, seeds in masks.items():
             score = _score(0.0, list(seeds.values()))
             yield f"| {mask} | {named(labels)} | {score.score:.3f} | {_interval(score.interval)} | {len(seeds)} |"
-    if result.floor is not None:
-        yield f"\nAlways naming the commonest class scores {result.floor:.3f}."
+    if result.videos is not None:
+        number = len(result.videos.keys)
+        yield f"\nAlways naming the commonest class scores {result.floor:.3f}. All are on the same {number} videos."
     yield f"All trainings together took {hours_text(result.hours)}.\n"
-    yield f"Differences of {ASKED}, paired over seeds, with 95 % intervals (Student's t):\n"
+    yield f"Differences of {ASKED}, paired over seeds and over videos, with 95 % intervals:\n"
     yield from (f"- {_line(result, each)}" for each in _all_differences(result))
     yield f"\n{_LIMITS}"
 
@@ -117,15 +121,15 @@ def _smallest(results: Sequence[StudyResult], labels: str) -> str:
     above = next((result for result in asked if result.is_above(labels)), None)
     if winning is None:
         tried = ", ".join(result.budget for result in asked)
-        said = f"With {named(labels)} pretraining beats from scratch beyond the interval at no budget tried ({tried})."
+        said = f"With {named(labels)} pretraining beats from scratch beyond both intervals at no budget tried ({tried})."
     else:
         said = (
-            f"With {named(labels)} the smallest budget tried at which pretraining beats from scratch beyond the"
-            f" interval is {winning.budget} (the whole sweep: {hours_text(winning.hours)} of training)."
+            f"With {named(labels)} the smallest budget tried at which pretraining beats from scratch beyond both"
+            f" intervals is {winning.budget} (the whole sweep: {hours_text(winning.hours)} of training)."
         )
     if above in (None, winning):
         return said
-    return f"{said} At {above.budget} the interval lies above zero too, but {_lowered(above.obstacles[0])}."
+    return f"{said} At {above.budget} both intervals lie above zero too, but {_lowered(above.obstacles[0])}."
 
 
 def _lowered(sentence: str) -> str:
@@ -136,7 +140,7 @@ def _row(result: StudyResult, labels: str) -> str:
     scores = result.scores[labels]
     cells = [_cell(list(scores.get(mask, {}).values())) for mask in (ASKED, SCRATCH)]
     difference = next((each for each in result.differences(labels) if each.other == SCRATCH), None)
-    by = "–" if difference is None else f"{difference.mean:+.3f} ({_interval(difference.interval, '+')})"
+    by = "–" if difference is None else f"{difference.mean:+.3f} ({_both(result, difference)})"
     why = ""
     if result.answer(labels) == "inconclusive" and result.obstacles:
         why = f": {_lowered(result.obstacles[0])}"
@@ -144,7 +148,7 @@ def _row(result: StudyResult, labels: str) -> str:
     return f"{start} {' | '.join(cells)} | {by} | {result.answer(labels)}{why} |"
 
 
-def _cell(scores: Sequence[float]) -> str:
+def _cell(scores: Sequence[Hits]) -> str:
     if not scores:
         return "–"
     score = _score(0.0, scores)
@@ -152,10 +156,15 @@ def _cell(scores: Sequence[float]) -> str:
 
 
 def _line(result: StudyResult, difference: Difference) -> str:
-    seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
-    numbers = f"{difference.mean:+.3f} ({_interval(difference.interval, '+')}, {seeds})"
     start = f"With {named(difference.labels)}, {ASKED} against {difference.other}"
-    return f"{start}: {numbers}, {result.decide(difference)}"
+    return f"{start}: {difference.mean:+.3f} ({_both(result, difference)}), {result.decide(difference)}"
+
+
+def _both(result: StudyResult, difference: Difference) -> str:
+    seeds = f"{difference.num_seeds} seed{'s' if difference.num_seeds > 1 else ''}"
+    videos = result.videos.words if result.videos else "videos"
+    low, high = difference.over_videos
+    return f"{_interval(difference.over_seeds, '+')} over {seeds}, {low:+.3f} to {high:+.3f} over {videos}"
 
 
 def _interval(interval: tuple[float, float] | None, sign: str = "") -> str:
@@ -166,7 +175,8 @@ def _interval(interval: tuple[float, float] | None, sign: str = "") -> str:
     return f"{interval[0]:{sign}.3f} to {interval[1]:{sign}.3f}"
 
 
-def _score(place: float, scores: Sequence[float]) -> PlacedScore:
+def _score(place: float, seeds: Sequence[Hits]) -> PlacedScore:
+    scores = [top1(hits) for hits in seeds]
     return PlacedScore(place, float(np.mean(scores)), within_reach(seed_interval(scores)), len(scores))
 
 

@@ -13,7 +13,7 @@ _LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """A 95 % interval, both ends in [0, 1]."""
+    """A 95 % interval of an accuracy, or of a difference of two."""
 
     low: float
     high: float
@@ -47,6 +47,10 @@ class RecordingBootstrap:
         if hits.all() or not hits.any():
             return _all_alike(bool(hits[0]), len(np.unique(self._recordings)))
         return _percentiles(self._counts @ hits.astype(np.float32) / self._counts.sum(1))
+
+    def of_difference(self, differences: np.ndarray) -> Interval:
+        """Bound the mean of what one classifier has more than another on the same videos, float (n,) in [-1, 1]."""
+        return _percentiles(self._counts @ differences.astype(np.float32) / self._counts.sum(1))
 
     def of_class_mean(self, hits: np.ndarray, labels: np.ndarray) -> Interval:
         """Bound the mean over classes of each class's share of hits; a draw without a class leaves it out.

@@ -144,7 +144,7 @@ def measure_accuracy(scores: VideoScores, recordings: Sequence[str] | None = Non
             expected="at least one video to score",
             todo="`videomae check` says what is wrong with them.",
         )
-    hits = _are_among(scores, 1)
+    hits = are_among(scores, 1)
     numbers = np.arange(len(hits)) if recordings is None else np.unique(recordings, return_inverse=True)[1]
     bootstrap = RecordingBootstrap(numbers)
     return Accuracy(
@@ -161,10 +161,10 @@ def measure_accuracy(scores: VideoScores, recordings: Sequence[str] | None = Non
 
 def top_k_share(scores: VideoScores, k: int) -> float:
     """Give the share of videos whose class is among the k most probable, in [0, 1]; of equal ones the first count."""
-    return float(_are_among(scores, k).mean())
+    return float(are_among(scores, k).mean())
 
 
-def _are_among(scores: VideoScores, k: int) -> np.ndarray:
+def are_among(scores: VideoScores, k: int) -> np.ndarray:
     """Say of each video whether its class is among the k most probable: bool (n,)."""
     labels = scores.labels[:, None]
     own = np.take_along_axis(scores.probabilities, labels, 1)
