@@ -121,7 +121,10 @@ def _smallest(results: Sequence[StudyResult], labels: str) -> str:
     above = next((result for result in asked if result.is_above(labels)), None)
     if winning is None:
         tried = ", ".join(result.budget for result in asked)
-        said = f"With {named(labels)} pretraining beats from scratch beyond both intervals at no budget tried ({tried})."
+        said = (
+            f"With {named(labels)} pretraining beats from scratch beyond both intervals at no budget tried"
+            f" ({tried})."
+        )
     else:
         said = (
             f"With {named(labels)} the smallest budget tried at which pretraining beats from scratch beyond both"
