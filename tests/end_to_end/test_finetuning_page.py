@@ -53,10 +53,12 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label, motion in enumerate(motions):
         name, files = CLASSES[label], sorted(video for video in made if video.parent.name == motion)
         for number, file in enumerate(files):
-            group = f"v_{name}_g{number % 6 + 1:02}_c{number // 6 + 1:02}"
+            recording, part = number % 6 + 1, number // 6 + 1
+            group = f"v_{name}_g{recording:02}_c{part:02}"
+            scene = f"film_{recording}_{name}_f_cm_np1_ba_med_{part}"
             for place in (
                 f"UCF-101/{name}/{group}.avi",
-                f"hmdb51/{name}/{group}.avi",
+                f"hmdb51/{name}/{scene}.avi",
                 f"videos/{name}/{number}.mp4",
             ):
                 (data / place).parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 with (lists / f"{'test' if is_test else 'train'}list{split:02}.txt").open("a") as ucf:
                     ucf.write(line)
                 with (hmdb51 / f"{name}_test_split{split}.txt").open("a") as official:
-                    official.write(f"{group}.avi {2 if is_test else 1} \n")
+                    official.write(f"{scene}.avi {2 if is_test else 1} \n")
     return data
 
 
