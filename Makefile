@@ -4,8 +4,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c '
 UV := .venv/bin/uv
 RUN := .venv/bin
 JOBS ?= 2
-# A file's tests run in one process, since they share what its fixtures made.
-PYTEST = $(RUN)/pytest -n $(JOBS) --dist loadfile
+# A file's tests run in one process, since they share what its fixtures made. As they are ordered, files of few but long
+# tests would all come last, and one process would wait for the other.
+PYTEST = $(RUN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 comma := ,
 
 .DEFAULT_GOAL := help

@@ -14,12 +14,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "videomae_train"
 
 # Which parts a part may import, beside itself.
-ROOTS = {"errors", "types", "randomness"}
+ROOTS = {"errors", "types", "randomness", "start_up"}
 LEAVES = {"data", "masking", "model", "optim", "pictures"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "randomness": set(),
+    "start_up": set(),
     **dict.fromkeys(LEAVES, ROOTS),
     "evaluation": ROOTS | LEAVES,
     "inference": ROOTS | LEAVES | {"evaluation"},

@@ -5,6 +5,8 @@ Commands run one after the other in a child, which says after each what of the h
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import torch
 from command_line import QUICK, SMALL
 
 from videomae_train.model import VideoMAEConfig, VideoMAEForVideoClassification
+from videomae_train.start_up import importing
 
 HEAVY = (
     "torch",
@@ -42,6 +45,19 @@ for words in json.loads(sys.argv[1]):
             code = end.code
     heavy = [name for name in {heavy!r} if name in sys.modules]
     print(json.dumps([" ".join(words), code, said.getvalue(), heavy]))
+"""
+# Says, when torch is looked for, whether the collector is on.
+WATCH_TORCH = """
+import gc
+
+class Watch:
+    def find_spec(name, path=None, target=None):
+        if name == "torch":
+            sys.meta_path.remove(Watch)
+            on = ["the collector is on"] * gc.isenabled()
+            print(json.dumps(["torch is imported", 0, "", on]), file=sys.__stdout__)
+
+sys.meta_path.insert(0, Watch)
 """
 # A stage of a sweep is another process; this one ends at once and leaves nothing.
 NO_STAGES = """
@@ -111,11 +127,26 @@ def test_wrong_values__are_told_without_lightning(weights: Path, tmp_path: Path)
         ["probe", *data, f"weights={weights}", "optim.name=nosuch"],
         ["evaluate", *data, f"weights={weights}", "devices=0"],
         ["reconstruct", *data[1:], f"weights={weights}", "video=x", "ratios=[2]"],
+        before=WATCH_TORCH,
     )
-    assert [each for each in ran if each.code != 2] == []
-    assert [each for each in ran if "pytorch_lightning" in each.heavy] == []
+    assert ran[0] == ("torch is imported", 0, "", [])
+    assert [each for each in ran[1:] if each.code != 2] == []
+    assert [each for each in ran[1:] if "pytorch_lightning" in each.heavy] == []
 
 
+@pytest.mark.parametrize("was_on", [True, False])
+def test_collector__is_left_as_it_was(was_on: bool) -> None:
+    """Also by an import that fails."""
+    (gc.enable if was_on else gc.disable)()
+    try:
+        with pytest.raises(ModuleNotFoundError), importing():
+            importlib.import_module("videomae_train.nosuch")
+        assert gc.isenabled() == was_on
+    finally:
+        gc.enable()
+
+
+@pytest.mark.slow
 def test_work_that_does_not_train__needs_no_lightning(
     weights: Path, packed_motions: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from command_line import videomae
 from sweep_stand_ins import CHAIN, StandIns, summary
 
 
+@pytest.mark.slow
 def test_reuse__takes_what_another_sweep_has_finished_by_the_same_recipe(
     words: list[str], stand_ins: StandIns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

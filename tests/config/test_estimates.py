@@ -139,6 +139,7 @@ def test_device__has_the_rate_that_training_is_measured_against() -> None:
     assert device.matmul_flops_per_sec == matmul_peak(torch.device("cpu"), "fp32") > 1e8
 
 
+@pytest.mark.slow
 def test_count_pass__leaves_a_process_able_to_fork_children_that_train() -> None:
     program = """
 import os, torch

@@ -92,7 +92,7 @@ def source_of(shards: Path, kind: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("kind", "moments", "num_kept"),
     [
-        ("folder", ("6 videos", "2 shards", "dataset.json"), 18),
+        pytest.param("folder", ("6 videos", "2 shards", "dataset.json"), 18, marks=pytest.mark.slow),
         ("server", ("1 shards", "8 videos"), 5),
     ],
 )

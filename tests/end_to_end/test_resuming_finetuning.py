@@ -65,6 +65,7 @@ def test_two_kills__change_nothing(recipe: list[str], straight: Path, tmp_path: 
     assert_same_run(run, straight, STEPS)
 
 
+@pytest.mark.slow
 def test_every_switch__makes_another_run(recipe: list[str], tmp_path: Path) -> None:
     """Without this, the test above could pass with a switch that does nothing."""
     off = {

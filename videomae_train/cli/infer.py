@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from videomae_train.cli.options import timeout_sec
+from videomae_train.start_up import importing
 
 if TYPE_CHECKING:  # torch, which help does without
     from videomae_train.evaluation.number_format import PrecisionName
@@ -98,7 +99,8 @@ def predict(
     weights were trained on, where their card says so, unless --stride or --windows is given. A video that cannot be
     read is a row with the reason; exit code 1 when none can.
     """
-    from videomae_train.commands.predict import PredictOptions, run_predict
+    with importing():
+        from videomae_train.commands.predict import PredictOptions, run_predict
 
     options = PredictOptions(
         top_k,
@@ -227,7 +229,8 @@ def features(
     VIDEO is as for predict, or one packed set. Interrupted, the same command goes on where it was. Videos that cannot
     be read are listed in faults.json; exit code 1 when none can.
     """
-    from videomae_train.commands.features import FeaturesOptions, run_features
+    with importing():
+        from videomae_train.commands.features import FeaturesOptions, run_features
 
     options = FeaturesOptions(
         out=out,

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from videomae_train.config.loader import compose_config, run_composed
 from videomae_train.config.places import check_given, quote_places
 from videomae_train.config.sweep import asks_for_sweep
+from videomae_train.start_up import importing
 
 HELP_FLAGS = frozenset({"--help", "-h"})
 
@@ -31,7 +32,8 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
     check_given(arguments)
     arguments = quote_places(arguments)
     if verb == "pretrain" and asks_for_sweep(arguments):
-        from videomae_train.commands.sweep import run_sweep
+        with importing():
+            from videomae_train.commands.sweep import run_sweep
 
         run_sweep(arguments)
         return
@@ -48,8 +50,9 @@ def _check_before_submitting(verb: str, arguments: Sequence[str]) -> None:
     Raises:
         VideoMAETrainError: It could not run.
     """
-    from videomae_train.config.slurm_queue import check_slurm_is_here
-    from videomae_train.config.sweep_recipes import check_stage
+    with importing():
+        from videomae_train.config.slurm_queue import check_slurm_is_here
+        from videomae_train.config.sweep_recipes import check_stage
 
     check_slurm_is_here()
     named = any(argument.startswith("run=") for argument in arguments)
@@ -60,36 +63,42 @@ def _check_before_submitting(verb: str, arguments: Sequence[str]) -> None:
 
 
 def _pretrain(mapping: DictConfig) -> None:
-    from videomae_train.commands.train import run_pretrain
+    with importing():
+        from videomae_train.commands.train import run_pretrain
 
     run_pretrain(mapping)
 
 
 def _finetune(mapping: DictConfig) -> None:
-    from videomae_train.commands.train import run_finetune
+    with importing():
+        from videomae_train.commands.train import run_finetune
 
     run_finetune("finetune", mapping)
 
 
 def _probe(mapping: DictConfig) -> None:
     if "knn" in mapping:
-        from videomae_train.commands.neighbours import run_neighbours
+        with importing():
+            from videomae_train.commands.neighbours import run_neighbours
 
         run_neighbours(mapping)
     else:
-        from videomae_train.commands.train import run_finetune
+        with importing():
+            from videomae_train.commands.train import run_finetune
 
         run_finetune("probe", mapping)
 
 
 def _evaluate(mapping: DictConfig) -> None:
-    from videomae_train.commands.evaluate import run_evaluate
+    with importing():
+        from videomae_train.commands.evaluate import run_evaluate
 
     run_evaluate(mapping)
 
 
 def _reconstruct(mapping: DictConfig) -> None:
-    from videomae_train.commands.reconstruct import run_reconstruct
+    with importing():
+        from videomae_train.commands.reconstruct import run_reconstruct
 
     run_reconstruct(mapping)
 

@@ -25,6 +25,7 @@ from videomae_train.config.outcome import BEST_WEIGHTS, TrainOutcome
 from videomae_train.config.recipe import check_verb, read_record
 from videomae_train.config.schema import FinetuneConfig, PretrainConfig
 from videomae_train.model.cards import TrainedClips
+from videomae_train.start_up import importing
 from videomae_train.training.checkpoint_files import newest_checkpoint
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.requeue import requeue_after
@@ -37,7 +38,8 @@ def run_pretrain(mapping: DictConfig) -> None:
     """Pretrain, and say what came of it."""
     config = _load_training("pretrain", mapping, PretrainConfig)
     say(f"Masks: {config.masking.summary(config.model.grid)}")
-    from videomae_train.config import verbs
+    with importing():
+        from videomae_train.config import verbs
 
     _end_training(config.run, verbs.pretrain(config))
 
@@ -45,7 +47,8 @@ def run_pretrain(mapping: DictConfig) -> None:
 def run_finetune(verb: Literal["finetune", "probe"], mapping: DictConfig) -> None:
     """Fine-tune, or train a probe's head, and say what came of it."""
     config = _load_training(verb, mapping, FinetuneConfig)
-    from videomae_train.config import verbs
+    with importing():
+        from videomae_train.config import verbs
 
     outcome = verbs.finetune(config, verb)
     _end_training(config.run, outcome)
