@@ -26,6 +26,10 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # else libraries print at the end what they think has leaked
+
+
 # A first backward pass, before any test's library registers a device of its own (ONNX export does): from then on
 # autograd would start threads for it, and no forked process of a later test could run backward.
 torch.ones(1, requires_grad=True).sum().backward()

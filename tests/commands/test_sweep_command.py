@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from command_line import videomae
-from sweep_stand_ins import CHAIN, StandIns, summary
+from sweep_stand_ins import CHAIN, FINETUNE, StandIns, summary
 
 
 def test_sweep__is_a_folder_for_each_point_with_all_its_stages(
@@ -44,6 +44,28 @@ def test_shared_stage__runs_once_and_before_the_points(
     for point in summary(sweep):
         reference = json.loads((sweep / point / "pretrain" / "stage.json").read_text())["run"]
         assert (sweep / point / "pretrain" / reference / "run.json").is_file()
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_point__begins_when_what_it_needs_is_there(
+    words: list[str], stand_ins: StandIns, tmp_path: Path, at_once: int
+) -> None:
+    """And not when all is that any point needs: scores come early, and a pretraining that fails costs its points."""
+    sweep, points = tmp_path / "sweep", "seed-{}+finetune.optim.base_lr-0.00{}"
+    stand_ins.failing = "seed=0"
+    grid = ["-m", "seed=0,1,2", "finetune.optim.base_lr=1e-3,2e-3", f"sweep.at_once={at_once}"]
+    assert videomae("pretrain", *words, *FINETUNE, *grid, f"run={sweep}") == 1
+    tuned = [f"finetune {points.format(seed, rate)}" for seed in (1, 2) for rate in (1, 2)]
+    if at_once == 1:
+        shared = "pretrain _shared"
+        assert stand_ins.ran == [shared, shared, *tuned[:2], shared, *tuned[2:]]
+    assert sorted(stand_ins.ran) == [*tuned, *["pretrain _shared"] * 3]
+    ends = {name: (point["stage"], point["state"]) for name, point in summary(sweep).items()}
+    assert ends == {
+        points.format(seed, rate): ("finetune", "finished") if seed else ("pretrain", "failed")
+        for seed in (0, 1, 2)
+        for rate in (1, 2)
+    }
 
 
 def test_evaluations_settings__share_the_training(

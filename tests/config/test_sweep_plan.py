@@ -29,7 +29,7 @@ def test_finetune_lr__pretrains_once(packed_motions: Path) -> None:
         "finetune.trainer.micro_batch=4",
     ]
     plan = plan_sweep(read_sweep(["sweep=finetune_lr", *small, *own, *batch]), {})
-    assert [[stage.verb for stage in stages] for stages in plan.shared] == [["pretrain"]]
+    assert [stage.verb for stage in plan.shared] == ["pretrain"]
     assert len({planned.stages[1].identity for planned in plan.points}) == 5
 
 
@@ -97,7 +97,7 @@ def test_probe__is_a_stage_like_fine_tuning(packed_motions: Path) -> None:
     assert [[stage.verb for stage in planned.stages] for planned in plan.points] == [
         ["pretrain", "probe", "evaluate"]
     ] * 2
-    assert [[stage.verb for stage in stages] for stages in plan.shared] == [["pretrain"]]
+    assert [stage.verb for stage in plan.shared] == ["pretrain"]
 
 
 def last_values(words: tuple[str, ...]) -> dict[str, str]:

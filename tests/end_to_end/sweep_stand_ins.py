@@ -9,15 +9,20 @@ from command_line import QUICK
 from videomae_train.config.sweep_plan import Stage
 
 LATER = [word for word in QUICK if not word.startswith("model.")]
+FINETUNE = [
+    "sweep.then=[finetune]",
+    *(f"finetune.{word}" for word in LATER),
+    "finetune.data.selection=split/train",
+]
 CHAIN = [
-    "sweep.then=[finetune,evaluate]", *(f"finetune.{word}" for word in LATER), "finetune.data.selection=split/train",
+    *FINETUNE[1:], "sweep.then=[finetune,evaluate]",
     "evaluate.data.selection=split/test", "evaluate.data.num_clips=1", "evaluate.data.num_crops=1",
     "evaluate.loader.num_workers=0",
 ]  # fmt: skip
 
 
 class StandIns:
-    """Processes that end a stage at once; they write down who ran, and fail where told to."""
+    """Processes that end a stage at once; they write down who ran, and fail where their folder or a word says so."""
 
     def __init__(self, folder: Path) -> None:
         self.book = folder / "book.txt"
@@ -29,7 +34,7 @@ class StandIns:
 import os, pathlib, sys
 with open({str(self.book)!r}, "a") as book:
     book.write({f"{stage.verb} {stage.folder.parent.name}"!r} + "\\n")
-if {self.failing != "" and self.failing in str(stage.folder)!r}:
+if {self.failing != "" and self.failing in " ".join([str(stage.folder), *stage.words])!r}:
     sys.exit("Error: planted, expected nothing.")
 folder = pathlib.Path({str(stage.folder)!r})
 folder.mkdir(parents=True, exist_ok=True)

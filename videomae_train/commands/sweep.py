@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -19,7 +19,7 @@ from videomae_train.commands.sweep_places import known_arrays, known_places, ref
 from videomae_train.commands.sweep_record import SUMMARY, SweepRecord
 from videomae_train.commands.sweep_slurm import run_on_slurm
 from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
-from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
+from videomae_train.config.sweep_plan import PlannedPoint, Stage, SweepPlan, plan_sweep
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.preemption import exit_code_after
@@ -86,15 +86,19 @@ def _refuse_ranks() -> None:
 
 
 def _run(sweep: Sweep, plan: SweepPlan, record: SweepRecord) -> str | None:
-    """Run the stages that points share, then the points; give the signal that stopped it, if one did."""
+    """Run what is missing; give the signal that stopped it, if one did."""
     launcher = launcher_settings(sweep)
     _check_ranks(plan, launcher)
+    left = missing(_jobs(plan))
     if launcher is not None:
-        _run_batches(plan, record, lambda batch: run_on_slurm(launcher, batch, record))
+        # One array after the other: a task that waits for another would hold its GPUs meanwhile.
+        while ready := [job for job in left if all(stage.is_finished for stage in job.needs)]:
+            run_on_slurm(launcher, ready, record)
+            left = [job for job in left if job not in ready]
         return None
     devices = max(stage.ranks[1] for planned in plan.points for stage in planned.stages)
     with LocalRunner(record, at_once=sweep.options.at_once, devices=devices) as runner:
-        _run_batches(plan, record, runner.run)
+        runner.run(left)
     return None if runner.stopped_by is None else runner.stopped_by.name
 
 
@@ -129,23 +133,15 @@ def _check_ranks(plan: SweepPlan, launcher: Mapping[str, Any] | None) -> None:
     )
 
 
-def _run_batches(plan: SweepPlan, record: SweepRecord, run: Callable[[Sequence[Job]], None]) -> None:
-    shared = {stage.identity for stages in plan.shared for stage in stages}
-    for stages in plan.shared:
-        ready = [stage for stage in stages if all(each.is_finished for each in plan.before(stage))]
-        _run_missing([Job(f"shared {stage.verb}", (stage,)) for stage in ready], run)
-    # A shared stage that is not there now has failed or was stopped, and its points with it.
-    ready = [
-        planned
-        for planned in plan.points
-        if all(stage.is_finished for stage in planned.stages if stage.identity in shared)
-    ]
-    _run_missing([Job(planned.point.name, planned.stages) for planned in ready], run)
-
-
-def _run_missing(jobs: Sequence[Job], run: Callable[[Sequence[Job]], None]) -> None:
-    if left := missing(jobs):
-        run(left)
+def _jobs(plan: SweepPlan) -> list[Job]:
+    """Give a job for each point, and before the first that needs it one for each stage that points share."""
+    jobs: dict[Stage | PlannedPoint, Job] = {}
+    for planned in plan.points:
+        shared = tuple(stage for stage in planned.stages if stage in plan.shared)
+        for stage in shared:
+            jobs.setdefault(stage, Job(f"shared {stage.verb}", (stage,), plan.before(stage)))
+        jobs[planned] = Job(planned.point.name, planned.stages, shared)
+    return list(jobs.values())
 
 
 def _say_beginning(console: Console, sweep: Sweep, plan: SweepPlan) -> None:

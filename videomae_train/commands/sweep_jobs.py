@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +21,17 @@ _OF_SUBMITIT = "SUBMITIT_"
 
 @dataclass(frozen=True)
 class Job:
-    """Stages that run one after the other; the next one only if the one before ended well."""
+    """Stages that run one after the other; the next one only if the one before ended well.
+
+    Attributes:
+        name: For messages.
+        stages: In their order.
+        needs: Stages of other jobs that have to be there before.
+    """
 
     name: str
     stages: tuple[Stage, ...]
+    needs: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,5 +110,7 @@ def _end(stage: Stage, code: int, began: int) -> StageEnd:
 
 def missing(jobs: Sequence[Job]) -> list[Job]:
     """Leave out finished stages, and jobs that have no others."""
-    left = [Job(job.name, tuple(stage for stage in job.stages if not stage.is_finished)) for job in jobs]
+    left = [
+        replace(job, stages=tuple(stage for stage in job.stages if not stage.is_finished)) for job in jobs
+    ]
     return [job for job in left if job.stages]

@@ -6,10 +6,9 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from queue import SimpleQueue
 from types import FrameType, TracebackType
 
 import torch
@@ -22,7 +21,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalRunner:
-    """Runs batches of jobs; a `with` block, in which signals stop every process after its step.
+    """Runs jobs; a `with` block, in which signals stop every process after its step.
 
     Args:
         record: Hears how stages begin and end.
@@ -33,10 +32,10 @@ class LocalRunner:
     def __init__(self, record: SweepRecord, *, at_once: int, devices: int) -> None:
         self.stopped_by: signal.Signals | None = None
         self._record = record
-        self._at_once = at_once
-        self._slots: SimpleQueue[dict[str, str]] = SimpleQueue()
-        for environment in _environments(at_once, devices):
-            self._slots.put(environment)
+        self._environments = _environments(at_once, devices)
+        self._waiting: list[Job] = []
+        self._num_begun = 0  # jobs that have not ended
+        self._changed = threading.Condition()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.RLock()  # a signal may come while the main thread holds it
         self._handling = ExitStack()
@@ -50,30 +49,50 @@ class LocalRunner:
     ) -> None:
         self._handling.close()
 
-    def run(self, batch: Sequence[Job]) -> None:
-        """Run a batch to its end; jobs that fail do not end the others."""
-        with ThreadPoolExecutor(self._at_once) as threads:
-            futures: list[Future[None]] = [threads.submit(self._run_job, job) for job in batch]
-            wait(futures)
-        for future in futures:
-            future.result()
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run jobs to their end, the first of those first whose needs are there; a failure ends only what needs it."""
+        self._waiting = list(jobs)
+        with ThreadPoolExecutor(len(self._environments)) as threads:
+            workers = [threads.submit(self._work, environment) for environment in self._environments]
+            wait(workers)
+        for worker in workers:
+            worker.result()
 
-    def _run_job(self, job: Job) -> None:
-        environment = self._slots.get()
-        try:
-            for stage in job.stages:
-                if self.stopped_by is not None:
-                    return
-                self._record.begin(stage)
-                try:
-                    end = run_stage(stage, environment, self._started)
-                except OSError as error:  # no room for its log, no process to be had
-                    end = StageEnd("failed", f"it could not be started: {error}", 1)
-                self._record.end(stage, end)
-                if end.state != "finished":
-                    return
-        finally:
-            self._slots.put(environment)
+    def _work(self, environment: Mapping[str, str]) -> None:
+        while (job := self._next()) is not None:
+            try:
+                self._run_job(job, environment)
+            finally:
+                with self._changed:
+                    self._num_begun -= 1
+                    self._changed.notify_all()
+
+    def _next(self) -> Job | None:
+        """Give the first job whose needs are there, as soon as there is one; None where there will be none."""
+        with self._changed:
+            while self.stopped_by is None and self._waiting:
+                for job in self._waiting:
+                    if all(stage.is_finished for stage in job.needs):
+                        self._waiting.remove(job)
+                        self._num_begun += 1
+                        return job
+                if self._num_begun == 0:
+                    break  # what the others need has failed
+                self._changed.wait()
+            return None
+
+    def _run_job(self, job: Job, environment: Mapping[str, str]) -> None:
+        for stage in job.stages:
+            if self.stopped_by is not None:
+                return
+            self._record.begin(stage)
+            try:
+                end = run_stage(stage, environment, self._started)
+            except OSError as error:  # no room for its log, no process to be had
+                end = StageEnd("failed", f"it could not be started: {error}", 1)
+            self._record.end(stage, end)
+            if end.state != "finished":
+                return
 
     def _started(self, process: subprocess.Popen[bytes]) -> None:
         with self._lock:

@@ -70,10 +70,10 @@ class PlannedPoint:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """All points, and the stages that several of them need, in the order in which they can run."""
+    """All points, and the stages that several of them need."""
 
     points: tuple[PlannedPoint, ...]
-    shared: tuple[tuple[Stage, ...], ...]
+    shared: tuple[Stage, ...]
 
     def before(self, stage: Stage) -> tuple[Stage, ...]:
         """Give the stages that have to be there before one can begin."""
@@ -132,7 +132,7 @@ def plan_sweep(sweep: Sweep, known: Mapping[str, str]) -> SweepPlan:
         PlannedPoint(point, tuple(draft.placed(folders) for draft in chain))
         for point, chain in drafts.items()
     )
-    return SweepPlan(points, _shared_batches(points))
+    return SweepPlan(points, _shared(points))
 
 
 @dataclass
@@ -248,15 +248,9 @@ def _check_places(sweep: Sweep, folders: Mapping[str, Path], known: Mapping[str,
         )
 
 
-def _shared_batches(points: Sequence[PlannedPoint]) -> tuple[tuple[Stage, ...], ...]:
-    """Sort the stages that several points need by how many stages come before them."""
-    users = Counter(stage.identity for planned in points for stage in planned.stages)
-    batches: dict[int, dict[str, Stage]] = {}
-    for planned in points:
-        for depth, stage in enumerate(planned.stages):
-            if users[stage.identity] > 1:
-                batches.setdefault(depth, {})[stage.identity] = stage
-    return tuple(tuple(batches[depth].values()) for depth in sorted(batches))
+def _shared(points: Sequence[PlannedPoint]) -> tuple[Stage, ...]:
+    users = Counter(stage for planned in points for stage in planned.stages)
+    return tuple(stage for stage, count in users.items() if count > 1)
 
 
 def _not_runnable(num_points: int, problems: Mapping[str, Sequence[str]]) -> ConfigError:
