@@ -149,13 +149,16 @@ class _Planner:
     models: Path
     problems: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _drafts: dict[tuple[str, ...], _Draft] = field(default_factory=dict[tuple[str, ...], _Draft])
+    _bases: dict[tuple[str, ...], dict[str, list[str]]] = field(
+        default_factory=dict[tuple[str, ...], dict[str, list[str]]]
+    )
 
     def chain(self, point: Point) -> list[_Draft]:
         """Give a point's stages, up to the one that scores, or the first that has a problem."""
         stage = PRETRAIN
         chain: list[_Draft] = []
         try:
-            bases = self.sweep.later_bases(point)
+            bases = self._later_bases(point)
             stages = [PRETRAIN] * point.is_pretrained + list(self.sweep.options.then)
             for stage in stages:
                 words = (
@@ -172,6 +175,14 @@ class _Planner:
         except VideoMAETrainError as error:
             self.problems.setdefault(str(error), []).append(f"{point.name}: {stage}")
         return chain
+
+    def _later_bases(self, point: Point) -> dict[str, list[str]]:
+        if not self.sweep.options.then:
+            return {}
+        key = tuple(self.sweep.pretrain_words(point))
+        if key not in self._bases:
+            self._bases[key] = self.sweep.later_bases(point)
+        return self._bases[key]
 
     def _draft(self, verb: str, words: Sequence[str], before: _Draft | None) -> _Draft:
         key = (verb, before.identity if before else "", *words)
