@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,18 +38,26 @@ def written(sweep: Path) -> dict[str, bytes | object]:
     return {**weights, **{name: point["score"] for name, point in summary(sweep).items()}}
 
 
+@pytest.fixture(scope="module")
+def straight(real_words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sweep = tmp_path_factory.mktemp("straight") / "sweep"
+    assert videomae(*real_words, f"run={sweep}") == 0
+    return sweep
+
+
+@pytest.mark.parametrize("kill", [os.killpg, os.kill])
 def test_killed_sweep__started_again_ends_as_one_that_was_left_alone(
-    real_words: list[str], tmp_path: Path
+    kill: Callable[[int, int], None], real_words: list[str], straight: Path, tmp_path: Path
 ) -> None:
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert videomae(*real_words, f"run={straight}") == 0
+    """With its runs, or alone: then they stop after their step, and are not in its way."""
+    killed = tmp_path / "killed"
     process = start([*real_words, f"run={killed}", "sweep.at_once=2"])
     deadline = time.monotonic() + 300
     while not list(killed.glob("*/pretrain/checkpoints/*.ckpt")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill(process.pid, signal.SIGKILL)
     process.wait()
     assert {point["state"] for point in summary(killed).values()} == {"running"}
     assert videomae(*real_words, f"run={killed}", "sweep.at_once=2") == 0

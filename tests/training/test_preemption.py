@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytorch_lightning as pl
 from stepping import Batches, make_module
 from torch.utils.data import DataLoader
 
-from videomae_train.training.preemption import StopRequest, exit_code_after
+from videomae_train.training.preemption import PARENT, StopRequest, exit_code_after
 from videomae_train.training.trainer import leave_signals_to_us
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
@@ -92,3 +94,36 @@ def test_lightning__sets_no_handlers_of_its_own(tmp_path: Path) -> None:
         trainer.fit(make_module(4), DataLoader(Batches(0, 4), batch_size=None))
         assert handlers() == ours
     assert seen == [ours]
+
+
+CHILD = """
+import signal
+from videomae_train.training.preemption import end_with_parent
+signal.signal(signal.SIGALRM, lambda *_: print("left alone", flush=True))
+end_with_parent()
+print("ready", flush=True)
+signal.alarm(20)
+signal.pause()
+"""
+PARENT_OF_CHILD = f"""
+import os, subprocess, sys
+from videomae_train.training.preemption import PARENT
+environment = {{**os.environ, PARENT: str(os.getpid())}}
+subprocess.run([sys.executable, "-c", {CHILD!r}], env=environment)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")
+def test_run_of_a_sweep__stops_when_the_sweep_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT_OF_CHILD], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        parent.kill()
+        assert parent.stdout.read() == b"", "ends when nobody holds the pipe any more"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")
+def test_run_of_a_sweep__stops_where_the_sweep_is_gone_already() -> None:
+    elsewhere = {**os.environ, PARENT: "1"}
+    ended = subprocess.run([sys.executable, "-c", CHILD], env=elsewhere, check=False, capture_output=True)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from videomae_train.training.preemption import end_with_parent
 from videomae_train.training.requeue import ignore_warnings_outside_training
 
 _HYDRA = {"ignore_unknown_options": True, "help_option_names": []}
@@ -11,6 +12,7 @@ _HYDRA = {"ignore_unknown_options": True, "help_option_names": []}
 
 def _run_hydra(verb: str, overrides: tuple[str, ...]) -> None:
     ignore_warnings_outside_training()  # before the imports, which take seconds
+    end_with_parent()
     from videomae_train.commands.hydra_verbs import run_hydra_verb
 
     run_hydra_verb(verb, overrides)

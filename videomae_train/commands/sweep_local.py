@@ -15,7 +15,7 @@ import torch
 
 from videomae_train.commands.sweep_jobs import Job, StageEnd, run_stage
 from videomae_train.commands.sweep_record import SweepRecord
-from videomae_train.training.preemption import handling, heeded, leave_terminal
+from videomae_train.training.preemption import PARENT, handling, heeded, leave_terminal
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -87,7 +87,7 @@ class LocalRunner:
                 return
             self._record.begin(stage)
             try:
-                end = run_stage(stage, environment, self._started)
+                end = run_stage(stage, {**environment, PARENT: str(os.getpid())}, self._started)
             except OSError as error:  # no room for its log, no process to be had
                 end = StageEnd("failed", f"it could not be started: {error}", 1)
             self._record.end(stage, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import stat
@@ -14,6 +15,9 @@ from types import FrameType, TracebackType
 # SIGTERM: preemption, scancel, a shutdown. SIGUSR1 and SIGUSR2: Slurm's warning, as sbatch --signal or submitit ask
 # for it. SIGINT: Ctrl-C. SIGHUP: the terminal was closed.
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
+
+PARENT = "VIDEOMAE_ENDS_WITH_PROCESS"  # environment variable; its value is the parent's process id
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: not done, worth another try
 EXIT_INTERRUPTED = 130  # as shells have it for Ctrl-C
@@ -69,6 +73,20 @@ def handling(
 def heeded(signals: Sequence[signal.Signals]) -> list[signal.Signals]:
     """Leave out SIGHUP where it is ignored: nohup asked that the end of the terminal be none of the run."""
     return [each for each in signals if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN]
+
+
+def end_with_parent() -> None:
+    """Let Linux ask this process to stop when its parent dies, if the environment says so; elsewhere it goes on.
+
+    A sweep that was killed by SIGKILL cannot stop its runs, which would still be in their folders at its next start.
+    """
+    parent = os.environ.pop(PARENT, None)  # ranks that this process starts are its own business
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if parent is None or prctl is None:
+        return
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it died before
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def leave_terminal() -> None:
