@@ -88,7 +88,9 @@ def test_signal__stops_with_a_checkpoint_and_without_weights(
     assert "Traceback" not in said
     # On a machine that takes other micro-batches: the same samples, and the same weights but for rounding.
     other = ["trainer.micro_batch=1", "trainer.log_every_steps=1", "resume=auto"]
-    assert end_of(start("pretrain", *recipe, *other, f"run={stopped}")) == 0
+    goes_on = tmp_path / "goes on"
+    assert end_of(start("pretrain", *recipe, *other, f"run={stopped}", said=goes_on)) == 0
+    assert f"{STEPS} steps, the last {STEPS - step} of them in " in goes_on.read_text()
     assert read_ledger(stopped / LEDGER) == read_ledger(straight / LEDGER)
     ours, theirs = final_state(stopped, STEPS), final_state(straight, STEPS)
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-5

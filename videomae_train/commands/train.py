@@ -98,8 +98,9 @@ def _say_trained(run: Path, outcome: TrainOutcome) -> None:
         return
     loss = f", loss {outcome.latest['train/loss']:.4f}" if "train/loss" in outcome.latest else ""
     mean = f" (predicting the mean: {outcome.baselines['predict_mean']:.4f})" if outcome.baselines else ""
+    here = f", the last {outcome.steps - outcome.first_step} of them" if outcome.first_step else ""
     say(
-        f"{outcome.steps} steps in {outcome.seconds:.0f} s{loss}{mean}",
+        f"{outcome.steps} steps{here} in {outcome.seconds:.0f} s{loss}{mean}",
         f"Weights: {outcome.weights}",
         *_best_line(run, outcome),
         f"Run: {run}",

@@ -28,6 +28,7 @@ class TrainOutcome:
         preempted_by: Name of the signal that stopped the run before its end, such as SIGUSR1; its newest checkpoint is
             of the last step.
         was_finished: The run had ended before, and nothing was done.
+        first_step: Optimizer steps that were there when this attempt began.
     """
 
     weights: Path
@@ -37,6 +38,7 @@ class TrainOutcome:
     baselines: Mapping[str, float]
     preempted_by: str | None = None
     was_finished: bool = False
+    first_step: int = 0
 
 
 def write_outcome(run: Path, verb: str, outcome: TrainOutcome, num_faults: int) -> None:

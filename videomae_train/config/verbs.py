@@ -226,6 +226,7 @@ def _fit(
         time.perf_counter() - began,
         {**module.latest, **module.validation},
         baselines,
+        first_step=module.first_step,
     )
     if saving.stopped_by is not None:
         return replace(outcome, preempted_by=saving.stopped_by)

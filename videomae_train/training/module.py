@@ -85,6 +85,7 @@ class SteppingModule(pl.LightningModule):
         self._micro_index = 0
         self._is_first_batch = True  # of this attempt
         self._step = 0
+        self.first_step = 0  # of this attempt: where the checkpoint was that it went on from
         self._local_faults: list[Fault] = []
         self._meter = Meter()
         self._clip_flops: int | None = None
@@ -282,7 +283,7 @@ class SteppingModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the step, the faults and what lies beside the weights again."""
-        self._step = checkpoint["progress"]["step"]
+        self._step = self.first_step = checkpoint["progress"]["step"]
         self.faults = [Fault(*fields) for fields in checkpoint["progress"]["faults"]]
         self._restored = {**checkpoint["update"], _AVERAGED: checkpoint.get(_AVERAGED)}
         self._restore_losses(**checkpoint["losses"])
