@@ -80,8 +80,9 @@ def test_evaluations_settings__share_the_training(
 
 
 def test_machine_settings__make_no_other_run(words: list[str], stand_ins: StandIns, tmp_path: Path) -> None:
-    assert videomae("pretrain", "-m", *words, "trainer.log_every_steps=1,2", f"run={tmp_path / 's'}") == 0
-    assert len(stand_ins.ran) == 1
+    settings = ["trainer.log_every_steps=1,2", "sweep.at_once=2"]
+    assert videomae("pretrain", "-m", *words, *settings, f"run={tmp_path / 's'}") == 0
+    assert len(stand_ins.ran) == 1, "also where two are started at once"
     assert videomae("pretrain", "-m", *words, "seed=0,1", f"run={tmp_path / 'other'}") == 0
     assert len(stand_ins.ran) == 3, "a seed does"
 

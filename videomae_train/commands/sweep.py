@@ -19,7 +19,7 @@ from videomae_train.commands.sweep_places import known_arrays, known_places, ref
 from videomae_train.commands.sweep_record import SUMMARY, SweepRecord
 from videomae_train.commands.sweep_slurm import run_on_slurm
 from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
-from videomae_train.config.sweep_plan import PlannedPoint, Stage, SweepPlan, plan_sweep
+from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
 from videomae_train.errors import ConfigError, TrainingError
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.preemption import exit_code_after
@@ -135,12 +135,13 @@ def _check_ranks(plan: SweepPlan, launcher: Mapping[str, Any] | None) -> None:
 
 def _jobs(plan: SweepPlan) -> list[Job]:
     """Give a job for each point, and before the first that needs it one for each stage that points share."""
-    jobs: dict[Stage | PlannedPoint, Job] = {}
+    shared = {stage.identity: stage for stage in plan.shared}
+    jobs: dict[str, Job] = {}
     for planned in plan.points:
-        shared = tuple(stage for stage in planned.stages if stage in plan.shared)
-        for stage in shared:
-            jobs.setdefault(stage, Job(f"shared {stage.verb}", (stage,), plan.before(stage)))
-        jobs[planned] = Job(planned.point.name, planned.stages, shared)
+        needs = tuple(shared[stage.identity] for stage in planned.stages if stage.identity in shared)
+        for stage in needs:
+            jobs.setdefault(stage.identity, Job(f"shared {stage.verb}", (stage,), plan.before(stage)))
+        jobs[planned.point.name] = Job(planned.point.name, planned.stages, needs)
     return list(jobs.values())
 
 

@@ -260,8 +260,10 @@ def _check_places(sweep: Sweep, folders: Mapping[str, Path], known: Mapping[str,
 
 
 def _shared(points: Sequence[PlannedPoint]) -> tuple[Stage, ...]:
-    users = Counter(stage for planned in points for stage in planned.stages)
-    return tuple(stage for stage, count in users.items() if count > 1)
+    """Find the stages of several points; machine settings, which no identity has, may be those of either."""
+    stages = [stage for planned in points for stage in planned.stages]
+    users = Counter(stage.identity for stage in stages)
+    return tuple({stage.identity: stage for stage in stages if users[stage.identity] > 1}.values())
 
 
 def _not_runnable(num_points: int, problems: Mapping[str, Sequence[str]]) -> ConfigError:
