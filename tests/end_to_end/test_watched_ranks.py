@@ -17,6 +17,15 @@ BIN = Path(sys.executable).parent
 TWO_RANKS = ["trainer.devices=2", "trainer.micro_batch=1", "trainer.threads=1", "trainer.rank_timeout_sec=15"]
 # The ranks' own threads must not compete for the cores of a small machine.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# Lightning looks every 5 s whether a rank that it started has died, and then kills the rest without a word.
+AS_LIGHTNING_LOOKS_OFTEN = """
+import sys
+from lightning_fabric.strategies.launchers import subprocess_script
+from videomae_train.cli import main
+
+subprocess_script._ChildProcessObserver.__init__.__defaults__ = (0.02,)
+sys.exit(main())
+"""
 
 
 @contextlib.contextmanager
@@ -58,7 +67,9 @@ def test_a_rank_that_dies_or_hangs__ends_the_run_with_its_name(
     arguments = [
         "model=tiny", *SMALL, *QUICK, *TWO_RANKS, f"data.path={packed_motions}", f"run={run}", "optim.steps=1000000",
     ]  # fmt: skip
-    with started([BIN / "videomae", "pretrain", *arguments]) as process:
+    command = tmp_path / "videomae.py"
+    command.write_text(AS_LIGHTNING_LOOKS_OFTEN)
+    with started([sys.executable, command, "pretrain", *arguments]) as process:
         victim = wait_until_it_steps(run, rank, process)
         os.kill(victim, with_signal)
         # Both ranks hold the pipe: its end means that neither is left behind.

@@ -14,6 +14,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 
+from videomae_train.child_ranks import watch_child_ranks
 from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.evaluation.scoring import VideoScores, merge_scores
 
@@ -42,6 +43,8 @@ class Ranks:
         single = devices * num_nodes == 1
         # torch sets a current GPU by its number only.
         one = torch.device("cuda", 0) if on_gpu else device
+        if not single:
+            watch_child_ranks()
         self._fabric = Fabric(
             accelerator="cuda" if on_gpu else "cpu",
             devices=devices,

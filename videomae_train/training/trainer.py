@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.plugins import CheckpointIO
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 
+from videomae_train.child_ranks import watch_child_ranks
 from videomae_train.training.accelerator import resolve_accelerator
 from videomae_train.training.options import TrainerOptions, WandbOptions
 from videomae_train.training.ranks import rank_environment
@@ -125,6 +126,7 @@ def build_strategy(options: TrainerOptions, start: Literal["popen", "fork"] = "p
     """
     if options.world_size == 1:
         return "auto"
+    watch_child_ranks()
     # The rank watch ends a run that stands still after rank_timeout_sec, and says why; collectives must outlast it.
     timeout = timedelta(seconds=2 * options.rank_timeout_sec)
     return DDPStrategy(

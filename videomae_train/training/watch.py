@@ -24,6 +24,7 @@ from lightning_fabric.utilities.distributed import (
     _destroy_dist_connection,  # pyright: ignore[reportPrivateUsage]
 )
 
+from videomae_train.child_ranks import leave_child_ranks_to_another
 from videomae_train.errors import ConfigError
 from videomae_train.training.heartbeats import (
     Heartbeat,
@@ -44,6 +45,8 @@ _BEATS_IN_TIMEOUT = 10
 _GRACE_SEC = 15.0
 _BEATS_OF_SILENCE = 3
 _BEATS_TO_FIND = 6
+# Longer than this watch takes to find who died.
+_SECOND_WATCH_SEC = 120.0
 
 
 class RankWatch(pl.Callback):
@@ -85,6 +88,7 @@ class RankWatch(pl.Callback):
             self._sightings[rank] = Sighting(None, now, now)
         environment = trainer._accelerator_connector.cluster_environment  # pyright: ignore[reportPrivateUsage]
         self._starts_ranks = isinstance(environment, LightningEnvironment)
+        leave_child_ranks_to_another(_SECOND_WATCH_SEC)
         self._thread.start()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
