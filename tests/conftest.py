@@ -1,6 +1,8 @@
 import csv
 import gc
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,14 @@ def pytest_unconfigure() -> None:
 # A first backward pass, before any test's library registers a device of its own (ONNX export does): from then on
 # autograd would start threads for it, and no forked process of a later test could run backward.
 torch.ones(1, requires_grad=True).sum().backward()
+
+
+@pytest.fixture
+def hearing_hangups() -> Iterator[None]:
+    """Let SIGHUP do what it usually does, also where nohup started the tests; what a test starts inherits it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,14 @@ def test_every_number__has_a_lowest_value() -> None:
     assert {name for name in without if name.split()[-1] not in UNBOUNDED} == set()
 
 
+def test_nan__is_a_number_of_no_option() -> None:
+    floats = [option for _, option in numbers_of(videomae) if option.type.name.startswith("float")]
+    assert len(floats) > 5
+    for option in floats:
+        with pytest.raises(click.BadParameter, match="nan is not in the range"):
+            option.type.convert("nan", option, None)
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -159,6 +159,7 @@ def test_a_worker_that_dies_idle__is_not_blamed_on_a_video(packed_folder: Path, 
     assert not (tmp_path / "passed_by").exists()
 
 
+@pytest.mark.usefixtures("hearing_hangups")
 @pytest.mark.parametrize(
     ("number", "words"),
     [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import QUICK, SMALL
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hearing_hangups")]
 
 
 def test_closed_terminal__saves_and_is_worth_starting_again(packed_motions: Path, tmp_path: Path) -> None:

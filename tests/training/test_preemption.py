@@ -23,6 +23,7 @@ def handlers() -> list[Any]:
     return [signal.getsignal(number) for number in SIGNALS]
 
 
+@pytest.mark.usefixtures("hearing_hangups")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_signal__is_remembered_and_interrupts_nothing(number: signal.Signals) -> None:
     before = handlers()

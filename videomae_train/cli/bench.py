@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+from videomae_train.cli.options import RealRange
+
 
 @click.group()
 def bench() -> None:
@@ -89,7 +91,7 @@ def bench_step(
 )
 @click.option(
     "--step-ms",
-    type=click.FloatRange(0),
+    type=RealRange(0),
     default=250.0,
     show_default=True,
     help="Length of the training step that waits for clips.",
@@ -119,9 +121,7 @@ def bench_loader(
 @bench.command("run", context_settings={"ignore_unknown_options": True})
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns of every part.")
-@click.option(
-    "--seconds", type=click.FloatRange(0), default=5.0, show_default=True, help="Of each part's turn."
-)
+@click.option("--seconds", type=RealRange(0), default=5.0, show_default=True, help="Of each part's turn.")
 @click.option(
     "--packing-videos",
     type=click.IntRange(0),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from videomae_train.cli.options import processes, timeout_sec
+from videomae_train.cli.options import RealRange, processes, timeout_sec
 
 _COUNTS = click.IntRange(1)
-_RATES = click.FloatRange(0, min_open=True)
+_RATES = RealRange(0, min_open=True)
 
 
 @click.command(short_help="Pack videos into shards.")
