@@ -14,13 +14,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "videomae_train"
 
 # Which parts a part may import, beside itself.
-ROOTS = {"errors", "types", "randomness", "start_up", "child_ranks"}
+ROOTS = {"errors", "types", "randomness", "start_up", "processes", "child_ranks"}
 LEAVES = {"data", "masking", "model", "optim", "pictures"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": set(),
     "randomness": set(),
     "start_up": set(),
+    "processes": set(),
     "child_ranks": {"errors"},
     **dict.fromkeys(LEAVES, ROOTS),
     "evaluation": ROOTS | LEAVES,

@@ -46,6 +46,16 @@ def test_shared_stage__runs_once_and_before_the_points(
         assert (sweep / point / "pretrain" / reference / "run.json").is_file()
 
 
+def test_every_stage__is_said_to_begin_and_to_end_once(
+    words: list[str], stand_ins: StandIns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ["-m", "finetune.optim.base_lr=1e-3,2e-3"]
+    assert videomae("pretrain", *words, *FINETUNE, *grid, f"run={tmp_path / 'sweep'}") == 0
+    said = re.findall(r"/3  (\w+) of .* (begins|finished)$", capsys.readouterr().out, re.MULTILINE)
+    verbs = ("pretrain", "finetune", "finetune")
+    assert said == [(verb, what) for verb in verbs for what in ("begins", "finished")]
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_point__begins_when_what_it_needs_is_there(
     words: list[str], stand_ins: StandIns, tmp_path: Path, at_once: int
@@ -79,10 +89,13 @@ def test_evaluations_settings__share_the_training(
     assert [word.split()[0] for word in stand_ins.ran] == ["pretrain", "finetune", "evaluate", "evaluate"]
 
 
-def test_machine_settings__make_no_other_run(words: list[str], stand_ins: StandIns, tmp_path: Path) -> None:
+def test_machine_settings__make_no_other_run(
+    words: list[str], stand_ins: StandIns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = ["trainer.log_every_steps=1,2", "sweep.at_once=2"]
     assert videomae("pretrain", "-m", *words, *settings, f"run={tmp_path / 's'}") == 0
     assert len(stand_ins.ran) == 1, "also where two are started at once"
+    assert len(re.findall(r"pretrain of .* \(and 1 more\) begins", capsys.readouterr().out)) == 1
     assert videomae("pretrain", "-m", *words, "seed=0,1", f"run={tmp_path / 'other'}") == 0
     assert len(stand_ins.ran) == 3, "a seed does"
 

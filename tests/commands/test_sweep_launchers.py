@@ -1,5 +1,6 @@
 """Where a sweep's points run: as Slurm's job arrays, and beside each other on this machine."""
 
+import contextlib
 import os
 import re
 import signal
@@ -92,6 +93,16 @@ def test_slurm__is_an_array_of_what_is_shared_then_one_of_what_is_missing(
     stand_ins.failing = ""
     assert videomae("pretrain", "-m", *command) == 0
     assert [array.names for array in arrays[2:]] == [[names[1]]], "finished points are not even submitted"
+
+
+@pytest.mark.usefixtures("slurm")
+def test_slurm__has_no_tasks_for_points_that_others_have_run(
+    words: list[str], stand_ins: StandIns, tmp_path: Path
+) -> None:
+    settings = ["launcher=slurm", "trainer.micro_batch=1", "trainer.log_every_steps=1,2"]
+    assert videomae("pretrain", "-m", *words, *settings, f"run={tmp_path / 's'}") == 0
+    assert [array.names for array in arrays] == [["shared pretrain"]]
+    assert [point["state"] for point in summary(tmp_path / "s").values()] == ["finished"] * 2
 
 
 @pytest.mark.usefixtures("slurm")
@@ -224,6 +235,31 @@ def test_points_beside_each_other__have_gpus_of_their_own(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     given = sweep_local._environments(at_once, devices)
     assert [each.get("CUDA_VISIBLE_DEVICES") for each in given] == shares
+
+
+def test_first_signal__is_the_one_that_stopped_a_sweep(words: list[str], tmp_path: Path) -> None:
+    """A script around it may pass on a Ctrl-C that the sweep has heard already."""
+    plan = plan_sweep(read_sweep(["-m", *words, "seed=0,1", f"run={tmp_path}"]), {})
+    with sweep_local.LocalRunner(SweepRecord(tmp_path, plan, [], {}), at_once=1, devices=1) as runner:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert runner.stopped_by == signal.SIGINT
+
+
+def test_output_without_room__stops_nothing(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_sweep(read_sweep(["-m", *words, "seed=0,1", f"run={tmp_path}"]), {})
+    record = SweepRecord(tmp_path / "no such folder", plan, [], {})
+    stage = plan.points[0].stages[0]
+    full = Path("/dev/full").open("w")  # noqa: SIM115  (closing it fails)
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", full)
+        patched.setattr("sys.stderr", full)
+        record.begin(stage)
+    with contextlib.suppress(OSError):
+        full.close()
+    assert record.state(stage).state == "running"
 
 
 @pytest.mark.parametrize("is_ignored", [True, False])

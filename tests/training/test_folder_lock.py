@@ -85,6 +85,21 @@ def test_killed_owner__leaves_its_name_and_no_lock(tmp_path: Path) -> None:
             pass
 
 
+def test_owner_whose_sweep_was_killed__is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has been asked to stop, and saves; at the next start of the sweep it may still be at it."""
+    with forked(lambda: None) as sweep:
+        monkeypatch.setenv("VIDEOMAE_STARTED_BY_PROCESS", str(sweep))
+        with forked(owned(tmp_path)) as process:
+            monkeypatch.setattr(time, "sleep", lambda _: kill(process))
+            assert f"in use by process {process} on " in refusal(tmp_path), "its sweep is there"
+            kill(sweep)
+            with FolderLock(tmp_path):
+                pass
+    assert f"in use by process {process} on " in capsys.readouterr().err
+
+
 def test_killed_owner__whose_forked_workers_live_on_does_not_block(tmp_path: Path) -> None:
     workers: list[int] = []
     seen, tell = os.pipe()

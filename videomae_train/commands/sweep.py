@@ -134,14 +134,16 @@ def _check_ranks(plan: SweepPlan, launcher: Mapping[str, Any] | None) -> None:
 
 
 def _jobs(plan: SweepPlan) -> list[Job]:
-    """Give a job for each point, and before the first that needs it one for each stage that points share."""
+    """Give a job for each point's own stages, and before the first that needs it one for each that points share."""
     shared = {stage.identity: stage for stage in plan.shared}
     jobs: dict[str, Job] = {}
     for planned in plan.points:
         needs = tuple(shared[stage.identity] for stage in planned.stages if stage.identity in shared)
         for stage in needs:
             jobs.setdefault(stage.identity, Job(f"shared {stage.verb}", (stage,), plan.before(stage)))
-        jobs[planned.point.name] = Job(planned.point.name, planned.stages, needs)
+        # What comes before a shared stage is shared too: a point's own are those after all of them.
+        own = tuple(stage for stage in planned.stages if stage.identity not in shared)
+        jobs[planned.point.name] = Job(planned.point.name, own, needs)
     return list(jobs.values())
 
 

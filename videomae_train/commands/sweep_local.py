@@ -102,7 +102,7 @@ class LocalRunner:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Pass it on: a terminal's Ctrl-C has reached the processes too, for which a second signal is none."""
-        self.stopped_by = signal.Signals(number)
+        self.stopped_by = self.stopped_by or signal.Signals(number)
         if number == signal.SIGHUP:
             leave_terminal()
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -76,13 +77,20 @@ class SweepRecord:
     def _say(self, stage: Stage, words: str) -> None:
         stages = {each.identity: each for planned in self.plan.points for each in planned.stages}
         finished = sum(each.is_finished for each in stages.values())
-        users = [planned.point.name for planned in self.plan.points if stage in planned.stages]
+        users = [
+            planned.point.name
+            for planned in self.plan.points
+            if any(each.identity == stage.identity for each in planned.stages)
+        ]
         others = f" (and {len(users) - 1} more)" if len(users) > 1 else ""
-        print(
-            f"{datetime.now().astimezone():%H:%M:%S}  {finished}/{len(stages)}  {stage.verb} of {users[0]}{others}"
-            f" {words}",
-            flush=True,
-        )
+        with contextlib.suppress(
+            OSError
+        ):  # a full disk, or nobody reads any more: no reason to leave the rest
+            print(
+                f"{datetime.now().astimezone():%H:%M:%S}  {finished}/{len(stages)}  {stage.verb} of {users[0]}{others}"
+                f" {words}",
+                flush=True,
+            )
 
     def state(self, stage: Stage) -> StageState:
         """Say how a stage stands."""
@@ -120,10 +128,11 @@ class SweepRecord:
         try:
             write_json(self.folder / SUMMARY, self._content())
         except OSError as error:
-            print(
-                f"{self.folder / SUMMARY} is not up to date, and is written again later: {error}",
-                file=sys.stderr,
-            )
+            with contextlib.suppress(OSError):
+                print(
+                    f"{self.folder / SUMMARY} is not up to date, and is written again later: {error}",
+                    file=sys.stderr,
+                )
 
     def _content(self) -> dict[str, object]:
         stages = [stage for planned in self.plan.points for stage in planned.stages]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,12 +15,15 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 
-from videomae_train.child_ranks import watch_child_ranks
+from videomae_train.child_ranks import raise_for_dead_child, watch_child_ranks
 from videomae_train.evaluation.memory import naming_full_memory
 from videomae_train.evaluation.scoring import VideoScores, merge_scores
+from videomae_train.processes import end_with
 
 # Ranks meet once, at the end: the first to finish waits for the one with the longest videos.
 _PATIENCE = timedelta(hours=6)
+
+_FIRST = "VIDEOMAE_FIRST_RANK"  # environment variable; its value is rank 0's process id
 
 T = TypeVar("T")
 
@@ -76,14 +80,24 @@ class Ranks:
 
         Returns:
             All parts in the order of ranks on rank 0, None on the others.
+
+        Raises:
+            TrainingError: A rank died that this process started.
         """
         fabric = self._fabric
+        os.environ.setdefault(_FIRST, str(os.getpid()))  # ranks that this process starts inherit it
         fabric.launch()
+        if (first := int(os.environ.pop(_FIRST))) != os.getpid():
+            end_with(first)  # it is told to stop, and it watches
         with naming_full_memory("Lower batch_videos, or data.num_clips and data.num_crops."):
             mine = one_rank(fabric.global_rank, fabric.world_size, fabric.device)
         if fabric.world_size == 1:
             return [mine]
         # Nothing collective happens before this: ranks may have unequal shares, or none.
         parts: list[T | None] = [None] * fabric.world_size
-        torch.distributed.all_gather_object(parts, mine)
+        try:
+            torch.distributed.all_gather_object(parts, mine)
+        except RuntimeError:  # gloo's, of a rank that is gone
+            raise_for_dead_child()
+            raise
         return [part for part in parts if part is not None] if fabric.is_global_zero else None

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import TracebackType
 
 from videomae_train.errors import ConfigError, TrainingError
-from videomae_train.training.heartbeats import host_name
+from videomae_train.training.heartbeats import host_name, process_is_running
+from videomae_train.training.preemption import parent_to_end_with
 from videomae_train.training.requeue import slurm_job, slurm_restarts
 
 LOCK = "in_use.json"
@@ -47,6 +48,7 @@ class Owner:
         restarts: How often Slurm had started that job anew by then.
         since: Local time when it took the folder.
         token: Tells it from any other process, on any machine.
+        ends_with: Process id there of the sweep that it ends with; None without one.
     """
 
     host: str
@@ -55,6 +57,7 @@ class Owner:
     restarts: int
     since: str
     token: str
+    ends_with: int | None = None
 
     @property
     def name(self) -> str:
@@ -68,7 +71,8 @@ class FolderLock:
 
     Args:
         folder: The run's; made if it is not there.
-        patience_sec: How long to wait for an owner on another machine, which may have died there or be about to end.
+        patience_sec: How long to wait for an owner on another machine, which may have died there or be about to end,
+            and for one here whose sweep was killed.
         is_asked_to_stop: Whether a signal came, which ends all waiting.
     """
 
@@ -85,7 +89,9 @@ class FolderLock:
         self._file: int | None = None
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         restarts = slurm_restarts()
-        self._own = Owner(host_name(), os.getpid(), slurm_job(), restarts, now, secrets.token_hex(8))
+        self._own = Owner(
+            host_name(), os.getpid(), slurm_job(), restarts, now, secrets.token_hex(8), parent_to_end_with()
+        )
 
     def __enter__(self) -> FolderLock:
         """Take the folder, waiting for those to let go of it whose end is near.
@@ -164,7 +170,11 @@ class FolderLock:
         own = self._own
         if own.job is not None and holder.job == own.job and holder.restarts < own.restarts:
             return math.inf
-        return 0.0 if holder.host in ("", own.host) else self._patience_sec
+        if holder.host not in ("", own.host):
+            return self._patience_sec
+        # Its sweep was killed, which asked it to save and stop.
+        is_ending = holder.ends_with is not None and not process_is_running(holder.ends_with)
+        return self._patience_sec if is_ending else 0.0
 
     def _try_to_take(self) -> Owner | None:
         """Take the lock; where somebody has it, say who."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import stat
@@ -12,12 +11,15 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 
+from videomae_train.processes import end_with
+
 # SIGTERM: preemption, scancel, a shutdown. SIGUSR1 and SIGUSR2: Slurm's warning, as sbatch --signal or submitit ask
 # for it. SIGINT: Ctrl-C. SIGHUP: the terminal was closed.
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 
 PARENT = "VIDEOMAE_ENDS_WITH_PROCESS"  # environment variable; its value is the parent's process id
-_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+# The same for those who meet this process in its folder; ranks that it starts inherit this one only.
+_PARENT_ONCE = "VIDEOMAE_STARTED_BY_PROCESS"
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: not done, worth another try
 EXIT_INTERRUPTED = 130  # as shells have it for Ctrl-C
@@ -76,17 +78,20 @@ def heeded(signals: Sequence[signal.Signals]) -> list[signal.Signals]:
 
 
 def end_with_parent() -> None:
-    """Let Linux ask this process to stop when its parent dies, if the environment says so; elsewhere it goes on.
+    """Ask this process to stop when its parent dies, if the environment says so.
 
     A sweep that was killed by SIGKILL cannot stop its runs, which would still be in their folders at its next start.
     """
     parent = os.environ.pop(PARENT, None)  # ranks that this process starts are its own business
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if parent is None or prctl is None:
-        return
-    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it died before
-        os.kill(os.getpid(), signal.SIGTERM)
+    if parent is not None:
+        os.environ[_PARENT_ONCE] = parent
+        end_with(int(parent))
+
+
+def parent_to_end_with() -> int | None:
+    """Give the process id of the sweep that this run ends with; None where it ends by itself."""
+    parent = os.environ.get(_PARENT_ONCE)
+    return None if parent is None else int(parent)
 
 
 def leave_terminal() -> None:
