@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from videomae_train.benchmarks.study import BUDGETS, STUDY, SUMMARY
+from videomae_train.benchmarks.study import STUDY, SUMMARY
 from videomae_train.errors import ConfigError
 
 # Pictures show the videos, which may not be passed on; weights and checkpoints are large.
@@ -29,7 +29,7 @@ def write_record(out: Path, archive: Path) -> int:
     This machine is not in it: its name is `elsewhere`, the study's folder `study`, those of its sets `data`.
 
     Args:
-        out: Holds <budget>/<set>, as for `write_summary`.
+        out: Holds <budget>/<set>, as for `write_summary`, and other folders of sweeps with a study.json.
         archive: Ends in .tar.xz.
 
     Returns:
@@ -68,7 +68,7 @@ def _runs_of_unfinished_points(sweep: Path) -> set[Path]:
 
 
 def _studies(out: Path) -> list[Path]:
-    return [file for budget in BUDGETS for file in sorted(out.glob(f"{budget}/*/{STUDY}"))]
+    return sorted(out.glob(f"*/*/{STUDY}"))
 
 
 def _data_folders(out: Path) -> set[str]:
