@@ -6,7 +6,7 @@ RUN := .venv/bin
 JOBS ?= 2
 # A file's tests run in one process, since they share what its fixtures made. As they are ordered, files of few but long
 # tests would all come last, and one process would wait for the other.
-PYTEST = $(RUN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = $(RUN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=10
 comma := ,
 
 .DEFAULT_GOAL := help

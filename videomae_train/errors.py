@@ -27,7 +27,9 @@ class VideoMAETrainError(Exception):
         self.where, self.came, self.expected, self.todo = where, came, expected, todo
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.came}; expected {self.expected}. {self.todo}"
+        # What came may be a list, one line each.
+        expected = "Expected" if self.came.endswith("\n") else "; expected"
+        return f"{self.where}: {self.came}{expected} {self.expected}. {self.todo}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Loader workers send their errors to the main process by pickle, which would call __init__ by position.

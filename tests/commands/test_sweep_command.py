@@ -143,12 +143,24 @@ def test_problems__come_all_at_once_before_anything_starts(
     wrong = ["masking.ratio=0.5,1.5", "finetune.data.selection=nowhere"]
     assert videomae("pretrain", "-m", *words, *CHAIN, *wrong, f"run={sweep}") == 2
     message = capsys.readouterr().err
-    assert "2 problems in 2 points" in message
+    assert "stages that cannot run, of 2 points:\n" in message
     assert "masking.ratio-1.5: pretrain: masking.ratio: 1.5" in message
     assert "masking.ratio-0.5: finetune: " in message
     assert "nowhere" in message
     assert stand_ins.ran == []
     assert not sweep.exists()
+
+
+@pytest.mark.parametrize("sweep", ["study", "finetune_lr"])
+def test_no_data__is_one_problem_of_all_points(
+    sweep: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert videomae("pretrain", "-m", f"sweep={sweep}", f"run={tmp_path / 's'}") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n  - ") == 1
+    assert re.search(
+        r"\(and \d+ more\): videomae pretrain: no value for data\.path.* Add data\.path=", said
+    ), said
 
 
 def test_another_recipe__is_refused_in_the_same_folder(

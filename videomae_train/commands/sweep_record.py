@@ -83,9 +83,8 @@ class SweepRecord:
             if any(each.identity == stage.identity for each in planned.stages)
         ]
         others = f" (and {len(users) - 1} more)" if len(users) > 1 else ""
-        with contextlib.suppress(
-            OSError
-        ):  # a full disk, or nobody reads any more: no reason to leave the rest
+        # A full disk, or nobody who reads any more, is no reason to leave the rest.
+        with contextlib.suppress(OSError):
             print(
                 f"{datetime.now().astimezone():%H:%M:%S}  {finished}/{len(stages)}  {stage.verb} of {users[0]}{others}"
                 f" {words}",

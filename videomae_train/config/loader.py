@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -152,7 +152,7 @@ def resolve_config(verb: str, mapping: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: Values are missing, or interpolations do not resolve.
     """
-    missing = sorted(OmegaConf.missing_keys(mapping))
+    missing = sorted(_missing_in(OmegaConf.to_container(mapping, resolve=False)))
     if missing:
         raise ConfigError(
             where=f"videomae {verb}",
@@ -169,6 +169,15 @@ def resolve_config(verb: str, mapping: DictConfig) -> dict[str, Any]:
             expected="interpolations that resolve",
             todo="Check the ${...} of your YAML files.",
         ) from None
+
+
+def _missing_in(values: Any, prefix: str = "") -> Iterator[str]:
+    """Name what has no value; OmegaConf's own search breaks at what refers to it, as a sweep's later stages do."""
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        if value == "???":
+            yield f"{prefix}{key}"
+        else:
+            yield from _missing_in(value, f"{prefix}{key}.")
 
 
 def validate_config(verb: str, values: Any, schema: type[Schema]) -> Schema:

@@ -274,7 +274,7 @@ def _not_runnable(num_points: int, problems: Mapping[str, Sequence[str]]) -> Con
     listed = "".join(line(message, where) for message, where in problems.items())
     return ConfigError(
         where="sweep",
-        came=f"{len(problems)} problems in {num_points} points:{listed}\n",
-        expected="points whose every stage can run",
+        came=f"stages that cannot run, of {num_points} points:{listed}\n",
+        expected="every stage of every point to be able to run",
         todo="Correct them all; nothing was started.",
     )
