@@ -62,20 +62,27 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="packed set with split1, or a folder of videos")
     parser.add_argument("--splits", type=Path, help="lists of that folder's splits")
-    parser.add_argument("--budget", choices=BUDGETS, default="smoke")
+    parser.add_argument(
+        "--budget", choices=BUDGETS, default="smoke",
+        help="steps of pretraining and seeds; smoke only shows that everything runs (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--only", choices=(MOTIONS, CLIPS), help="one of the two sets; the other another day")
     parser.add_argument(
         "--masks", choices=SWEEPS, default="all",
         help="one: tube at 0.9 and from scratch only, to find the budget from which pretraining is worth it;"
         " the same command without it then adds the others",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("runs/study"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/study"), help="folder of all budgets (default: %(default)s)"
+    )
     parser.add_argument("--summary", action="store_true", help="run nothing; sum up all that is in --out")
     parser.add_argument("--record", type=Path, help="run nothing; keep the figures of --out as FILE.tar.xz")
     parser.add_argument("overrides", nargs="*", help="of the sweep, such as sweep.at_once=2 launcher=slurm")
     asked = parser.parse_intermixed_args(words)
     if asked.only == CLIPS and asked.data is None:
         parser.error("--only clips wants --data, the clips")
+    if asked.data is not None and not asked.data.exists():
+        parser.error(f"--data {asked.data} is not there")
     if asked.data is not None and not is_packed(asked.data) and asked.splits is None:
         parser.error(
             f"--data {asked.data} is no packed set, and a folder of videos wants --splits, lists of split 1"
@@ -204,4 +211,5 @@ if __name__ == "__main__":
     try:
         main()
     except VideoMAETrainError as error:
-        sys.exit(f"Error: {error}")
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

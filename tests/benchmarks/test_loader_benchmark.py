@@ -54,6 +54,7 @@ def test_load_clip__is_normalised_and_of_the_clip_s_shape(tmp_path: Path) -> Non
     np.testing.assert_array_equal(clip.numpy(), again.numpy())
 
 
+@pytest.mark.slow
 def test_bench_loader__prints_every_way_and_writes_the_figures(tmp_path: Path) -> None:
     generate_motion_videos(tmp_path / "videos", num_videos=12, seed=0, size=64, num_frames=32)
     figures = tmp_path / "figures.json"

@@ -23,6 +23,7 @@ def test_loader__is_timed_without_its_start() -> None:
     assert loader_seconds(batches(), 1, 0.05) < 0.1
 
 
+@pytest.mark.slow
 def test_command__measures_every_part_and_keeps_nothing(
     packed_motions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

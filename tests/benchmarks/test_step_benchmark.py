@@ -85,6 +85,7 @@ def test_loss__reaches_every_parameter() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_command__prints_every_row_and_writes_all_of_it(tmp_path: Path) -> None:
     figures = tmp_path / "step.json"
     arguments = ["bench", "step", "--size", "tiny", "--batch", "1", "--rounds", "2", "--device", "cpu"]
@@ -117,6 +118,7 @@ def test_compare__says_where_transformers_is_absent(monkeypatch: pytest.MonkeyPa
     assert "transformers fp32  transformers is not installed" in as_text(comparison)
 
 
+@pytest.mark.slow
 def test_module__needs_torch_and_timm_alone() -> None:
     """On a machine without the rest it measures ours and says that transformers is not there."""
     blocked = [

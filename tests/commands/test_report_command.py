@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,10 +65,14 @@ def test_page__of_a_sweep_with_one_video_reconstructed_by_every_model(
     assert "masking.ratio-0.9: its folder is empty" in page
 
 
-def test_a_video_that_cannot_be_read__is_a_note(point: Path, tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_read__is_said_there_and_on_the_page(
+    point: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "report.html"
-    assert videomae("report", point, "--out", out, "--video", tmp_path / "absent.mp4") == 0
-    assert "absent.mp4 could not be reconstructed" in out.read_text()
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    assert videomae("report", point, "--out", out, "--video", tmp_path / "broken.mp4") == 0
+    assert "broken.mp4 could not be reconstructed" in out.read_text()
+    assert "broken.mp4 could not be reconstructed" in capsys.readouterr().out
 
 
 def test_wrong_requests__say_what_is_wrong(
@@ -120,3 +125,21 @@ def test_a_run_that_fails__is_told_with_its_reason(packed_motions: Path, tmp_pat
     page = out.read_text()
     assert "failed: TrainingError" in page
     assert "steps in a row whose loss or gradient was not finite" in page
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--out", "there.html", "a folder of this name is there"),
+        ("--out", "file/x.html", "Not a directory|File exists"),
+        ("--video", "nowhere.mp4", "nowhere.mp4, which is not there"),
+        ("--data", "nowhere", "nowhere, which is not there"),
+    ],
+)
+def test_what_cannot_be__is_refused_before_the_work(
+    option: str, value: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there.html").mkdir()
+    (tmp_path / "file").touch()
+    assert videomae("report", tmp_path, option, tmp_path / value) == 2
+    assert re.match(rf"Error: {option}: .*({said}); expected", capsys.readouterr().err)

@@ -163,6 +163,62 @@ def test_no_data__is_one_problem_of_all_points(
     ), said
 
 
+def test_own_recipes__serve_every_stage(words: list[str], stand_ins: StandIns, tmp_path: Path) -> None:
+    own = tmp_path / "my configs" / "experiment"
+    own.mkdir(parents=True)
+    for verb in ("pretrain", "finetune"):
+        (own / f"{verb}_mine.yaml").write_text("# @package _global_\noptim:\n  eps: 1e-7\n")
+    sweep = tmp_path / "sweep"
+    chosen = ["experiment=pretrain_mine", "finetune.experiment=finetune_mine"]
+    assert (
+        videomae("pretrain", "-m", *words, *CHAIN, *chosen, "--config-dir", own.parent, f"run={sweep}") == 0
+    )
+    assert stand_ins.ran == ["pretrain point", "finetune point", "evaluate point"]
+    (run,) = json.loads((sweep / "sweep.json").read_text())["points"].values()
+    assert run["state"] == "finished"
+
+
+def test_points_of_the_same_runs__are_told(
+    words: list[str], stand_ins: StandIns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds = ["seed=0,0.0,1"]
+    given = [word for word in words if not word.startswith("seed=")]
+    assert videomae("pretrain", "-m", *given, *seeds, f"run={tmp_path / 'sweep'}") == 0
+    assert "The same runs, made once: seed-0, seed-0.0.\n" in capsys.readouterr().out
+    assert len(stand_ins.ran) == 2
+
+
+def test_refused_sweep__leaves_no_folder(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    folder = tmp_path / "there" / "new" / "sweep"
+    assert videomae("pretrain", "-m", *words, "masking.ratio=2", f"run={folder}") == 2
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_file_for_a_folder__is_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "file").touch()
+    for many in (["-m"], []):
+        for run in (file, file / "below"):
+            assert videomae("pretrain", *many, *words, f"run={run}") == 2
+            assert re.search(
+                rf"Error: run: {run}, wh\w+ .*is a file; expected a folder", capsys.readouterr().err
+            )
+
+
+def test_a_mistyped_key__is_one_problem_in_few_words(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        videomae("pretrain", "-m", *words, *CHAIN, "seed=0,1", "optim.stps=2", "finetune.optim.stps=2") == 2
+    )
+    said = capsys.readouterr().err
+    assert said.count("optim.stps") == 1, said
+    assert "(and 1 more)" in said
+    assert len(said) < 600, said
+
+
 def test_another_recipe__is_refused_in_the_same_folder(
     words: list[str], stand_ins: StandIns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

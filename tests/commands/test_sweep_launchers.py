@@ -12,7 +12,7 @@ import pytest
 from command_line import videomae
 from sweep_stand_ins import CHAIN, StandIns, stage_of, summary
 
-from videomae_train.commands import sweep_jobs, sweep_local, sweep_slurm
+from videomae_train.commands import sweep, sweep_jobs, sweep_local, sweep_slurm
 from videomae_train.commands.sweep_record import SweepRecord
 from videomae_train.config.slurm_queue import JobLost
 from videomae_train.config.sweep import read_sweep
@@ -70,7 +70,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Slurm that takes arrays and runs them at once, beside somebody else's number 7."""
     monkeypatch.setattr(pytest.importorskip("submitit"), "AutoExecutor", Array)
     monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
-    monkeypatch.setattr(sweep_slurm, "check_slurm_is_here", lambda: None)
+    monkeypatch.setattr(sweep, "check_slurm_answers", lambda: None)
     monkeypatch.setattr(sweep_slurm, "jobs_in_queue", lambda: {"7"})
     arrays.clear()
 
@@ -164,12 +164,18 @@ def test_slurm__what_it_refuses_is_said(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("submitit")
-    for name in ("sbatch", "srun", "squeue"):
-        (tmp_path / name).write_text("#!/bin/sh\necho Invalid job array specification >&2\nexit 1\n")
+    refused = "#!/bin/sh\necho Invalid job array specification >&2\nexit 1\n"
+    for name, says in (("sbatch", refused), ("srun", refused), ("squeue", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(says)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert videomae("pretrain", "-m", *words, "launcher=slurm", "seed=0,1", f"run={tmp_path / 's'}") == 2
+    command = ["pretrain", "-m", *words, "launcher=slurm", "seed=0,1"]
+    assert videomae(*command, f"run={tmp_path / 's'}") == 2
     assert "launcher=slurm: Invalid job array specification" in capsys.readouterr().err
+    (tmp_path / "squeue").write_text("#!/bin/sh\necho Unable to contact slurm controller >&2\nexit 1\n")
+    assert videomae(*command, f"run={tmp_path / 'other'}") == 1
+    assert "Error: squeue --me: Unable to contact slurm controller; expected" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_slurm__what_a_network_file_system_shows_late__is_waited_for(

@@ -19,6 +19,28 @@ def test_misspelt_key__is_named_with_the_nearest_right_one() -> None:
     assert "Did you mean masking.ratio?" in message
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("finetun.optim.base_lr=1", "Did you mean finetune.optim.base_lr, of a sweep?"),
+        ("Evaluate.data.selection=x", "Did you mean evaluate.data.selection, of a sweep?"),
+        ("finetune=x", "finetune.KEY=VALUE is of that stage"),
+    ],
+)
+def test_key_of_a_sweeps_later_stage__is_not_taken_for_the_pretrainings(given: str, said: str) -> None:
+    assert said in problems_of(given)
+
+
+def test_other_launchers__are_no_sign_of_a_missing_submitit() -> None:
+    message = problems_of("hydra/launcher=joblib")
+    assert "joblib" in message
+    assert "not installed" not in message
+
+
+def test_nothing__is_said_to_be_nothing() -> None:
+    assert problems_of("masking.ratio=").startswith("masking.ratio: nothing; expected")
+
+
 def test_unknown_choice__is_named_with_the_choices() -> None:
     message = problems_of("model=enormous")
     assert "enormous" in message

@@ -7,7 +7,8 @@ import pytest
 
 from videomae_train.config.grammar import parsed, quoted
 from videomae_train.config.paths import configs_folder
-from videomae_train.config.sweep import asks_for_sweep, launcher_settings, read_sweep
+from videomae_train.config.sweep import launcher_settings, read_sweep
+from videomae_train.config.sweep_request import asks_for_sweep
 from videomae_train.errors import ConfigError
 
 SHIPPED = sorted(file.stem for file in (configs_folder() / "sweep").glob("*.yaml"))
@@ -80,7 +81,8 @@ def test_grids__multiply_with_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "asks"),
     [(["-m", "seed=0,1"], True), (["sweep=study"], True), (["--multirun"], True), (["seed=0"], False),
-     (["sweep=study", "--cfg", "job"], False), (["sweep=null"], False), ([], False)],
+     (["sweep=study", "--cfg", "job"], False), (["sweep=study", "--cfg=job"], False), (["sweep=null"], False),
+     ([], False),     (["-m", "--config-dir", "mine"], True), (["--multi"], True), (["-m", "--info"], False)],
 )  # fmt: skip
 def test_asks_for_sweep(arguments: list[str], asks: bool) -> None:
     assert asks_for_sweep(arguments) is asks

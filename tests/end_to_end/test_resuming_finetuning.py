@@ -51,6 +51,7 @@ def straight(recipe: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run
 
 
+@pytest.mark.slow
 def test_two_kills__change_nothing(recipe: list[str], straight: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = ["finetune", *recipe, f"run={run}", "resume=auto"]

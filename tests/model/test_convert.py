@@ -311,6 +311,7 @@ def test_push__uploads_a_readable_folder_only(
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 def test_onnx__gives_the_same_logits(classifier: VideoMAEForVideoClassification, tmp_path: Path) -> None:
     classifier.save_pretrained(tmp_path / "w")
     convert(tmp_path / "w", tmp_path / "model.onnx", to=Layout.ONNX)

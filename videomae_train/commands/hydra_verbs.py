@@ -5,13 +5,14 @@ So whoever asks for help or the configuration, or mistypes a key, has the answer
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 from omegaconf import DictConfig
 
 from videomae_train.config.loader import compose_config, run_composed
 from videomae_train.config.places import check_given, quote_places
-from videomae_train.config.sweep import asks_for_sweep
+from videomae_train.config.sweep_request import asks_for_sweep, of_later_stages
 from videomae_train.start_up import importing
 
 HELP_FLAGS = frozenset({"--help", "-h"})
@@ -37,6 +38,9 @@ def run_hydra_verb(verb: str, arguments: Sequence[str]) -> None:
 
         run_sweep(arguments)
         return
+    if verb == "pretrain" and (unseen := of_later_stages(arguments)):
+        print(f"Shown is the pretraining of the sweep, without {' '.join(unseen)}.", file=sys.stderr)
+        arguments = [each for each in arguments if each not in unseen]
     if not any(argument.startswith("-") for argument in arguments):
         compose_config(verb, arguments)  # raises what Hydra's own command line would print less clearly
         if "launcher=slurm" in arguments:
@@ -51,13 +55,16 @@ def _check_before_submitting(verb: str, arguments: Sequence[str]) -> None:
         VideoMAETrainError: It could not run.
     """
     with importing():
-        from videomae_train.config.slurm_queue import check_slurm_is_here
+        from videomae_train.config.slurm_queue import check_slurm_answers
         from videomae_train.config.sweep_recipes import check_stage
 
-    check_slurm_is_here()
+    check_slurm_answers()
     named = any(argument.startswith("run=") for argument in arguments)
     of_job = [
-        argument for argument in arguments if not argument.startswith(("launcher=", "hydra.", "hydra/"))
+        argument
+        for argument in arguments
+        if argument.startswith("hydra.searchpath=")  # its own recipes may lie there
+        or not argument.startswith(("launcher=", "hydra.", "hydra/"))
     ]
     check_stage(verb, [*of_job, *([] if named else ["run=not-known-yet"])])
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from errno import EISDIR
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from rich.console import Console
 
@@ -46,6 +47,9 @@ def run_report(folders: Sequence[Path], options: ReportOptions) -> None:
             where="--out", came=str(options.out), expected="a file that ends in .html",
             todo=f"Give --out {options.out / 'report.html'} or the like.",
         )  # fmt: skip
+    _check_writable(options.out)
+    _check_there("--video", options.video)
+    _check_there("--data", options.data)
     now = datetime.now(UTC)
     found = find_points(folders, now)
     figures = options.out.with_suffix("").with_name(f"{options.out.stem}-figures")
@@ -62,7 +66,30 @@ def run_report(folders: Sequence[Path], options: ReportOptions) -> None:
             now=now,
         )
         write_report(options.out, report)
-    _say(found, options.out, figures)
+    _say(found, notes, options.out, figures)
+
+
+def _check_writable(page: Path) -> None:
+    """Refuse a page that cannot be written, before the work for it."""
+    try:
+        if page.is_dir():
+            raise IsADirectoryError(EISDIR, "a folder of this name is there")
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=page.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            where="--out", came=f"{page}: {error.strerror}", expected="a page that can be written",
+            todo="Give another --out.",
+        ) from error  # fmt: skip
+
+
+def _check_there(option: str, place: str | Path | None) -> None:
+    if place is not None and "://" not in str(place) and not Path(place).exists():
+        raise ConfigError(
+            where=option, came=f"{place}, which is not there", expected="what is there",
+            todo="Correct its path, or leave it out.",
+        )  # fmt: skip
 
 
 def _clear(figures: Path) -> None:
@@ -108,8 +135,10 @@ def _stride(point: Point) -> int:
     return stride if isinstance(stride, int) else 1
 
 
-def _say(found: Found, page: Path, figures: Path) -> None:
+def _say(found: Found, notes: Sequence[str], page: Path, figures: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
+    for note in [*(f"{problem}." for problem in found.problems), *notes]:
+        console.print(note, markup=False)
     for sentence in summary_of(found):
         console.print(sentence, markup=False)
     for folder in found.passed_by:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,10 @@ from videomae_train.commands.sweep_local import LocalRunner
 from videomae_train.commands.sweep_places import known_arrays, known_places, refer_to_shared
 from videomae_train.commands.sweep_record import SUMMARY, SweepRecord
 from videomae_train.commands.sweep_slurm import run_on_slurm
+from videomae_train.config.slurm_queue import check_slurm_answers
 from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
 from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
-from videomae_train.errors import ConfigError, TrainingError
+from videomae_train.errors import ConfigError, TrainingError, VideoMAETrainError
 from videomae_train.training.folder_lock import FolderLock
 from videomae_train.training.preemption import exit_code_after
 from videomae_train.training.starters import ranks_from_outside
@@ -41,14 +43,14 @@ def run_sweep(arguments: Sequence[str]) -> None:
     """
     _refuse_ranks()
     sweep = read_sweep(arguments)
-    is_new = not sweep.folder.exists()
+    new = [folder for folder in (sweep.folder, *sweep.folder.parents) if not folder.exists()]
     try:
         with FolderLock(sweep.folder):  # another sweep there would write over what this one knows of its runs
             _run_in_folder(sweep, arguments)
-    except ConfigError:
-        if is_new:
-            with contextlib.suppress(OSError):  # it holds something
-                sweep.folder.rmdir()
+    except VideoMAETrainError:
+        with contextlib.suppress(OSError):  # they hold something
+            for folder in new:
+                folder.rmdir()
         raise
 
 
@@ -57,6 +59,10 @@ def _run_in_folder(sweep: Sweep, arguments: Sequence[str]) -> None:
     if len(sweep.points) >= _MANY:
         print(f"Checking every stage of {len(sweep.points)} points.", flush=True)
     plan = plan_sweep(sweep, known)
+    launcher = launcher_settings(sweep)
+    _check_ranks(plan, launcher)
+    if launcher is not None and missing(_jobs(plan)):
+        check_slurm_answers()
     sweep.folder.mkdir(parents=True, exist_ok=True)
     refer_to_shared(sweep.folder, plan)
     record = SweepRecord(
@@ -65,14 +71,14 @@ def _run_in_folder(sweep: Sweep, arguments: Sequence[str]) -> None:
     record.write()
     console = Console(highlight=False, soft_wrap=True)
     _say_beginning(console, sweep, plan)
-    stopped_by = _run(sweep, plan, record)
+    stopped_by = _run(sweep, plan, launcher, record)
     record.write()
     _print_table(record)
     if stopped_by is not None:
         console.print(f"Stopped by {stopped_by}. The same command goes on.")
         sys.exit(exit_code_after(stopped_by))
     _raise_for_failures(record)
-    console.print(f"A page about it: videomae report {sweep.folder}", markup=False)
+    console.print(f"A page about it: videomae report {shlex.quote(str(sweep.folder))}", markup=False)
 
 
 def _refuse_ranks() -> None:
@@ -85,10 +91,10 @@ def _refuse_ranks() -> None:
         )
 
 
-def _run(sweep: Sweep, plan: SweepPlan, record: SweepRecord) -> str | None:
+def _run(
+    sweep: Sweep, plan: SweepPlan, launcher: Mapping[str, Any] | None, record: SweepRecord
+) -> str | None:
     """Run what is missing; give the signal that stopped it, if one did."""
-    launcher = launcher_settings(sweep)
-    _check_ranks(plan, launcher)
     left = missing(_jobs(plan))
     if launcher is not None:
         # One array after the other: a task that waits for another would hold its GPUs meanwhile.
@@ -158,6 +164,11 @@ def _say_beginning(console: Console, sweep: Sweep, plan: SweepPlan) -> None:
         f"Progress: {sweep.folder / SUMMARY}; what each run prints: the .log files beside their folders.",
         markup=False,
     )
+    names: dict[tuple[str, ...], list[str]] = {}
+    for planned in plan.points:
+        names.setdefault(tuple(stage.identity for stage in planned.stages), []).append(planned.point.name)
+    for same in (each for each in names.values() if len(each) > 1):
+        console.print(f"The same runs, made once: {', '.join(same)}.", markup=False)
 
 
 def _print_table(record: SweepRecord) -> None:

@@ -17,7 +17,6 @@ from videomae_train.commands.sweep_record import SweepRecord
 from videomae_train.config.slurm_queue import (
     JobLost,
     SubmissionRefused,
-    check_slurm_is_here,
     follow_jobs_in_queue,
     jobs_in_queue,
 )
@@ -62,7 +61,6 @@ def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: Swee
         record: Hears how stages stand.
     """
     follow_jobs_in_queue()
-    check_slurm_is_here()
     _check_earlier_arrays(record)
     logged = {stage.identity: _log_bytes(stage) for job in batch for stage in job.stages}
     tasks = _submit(launcher, batch)

@@ -28,6 +28,7 @@ from videomae_train.training.starters import ranks_from_outside
 _HYDRA_MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
 
 _NAMED_CHOICES = 12
+_LATER = ("finetune", "probe", "evaluate")  # of a sweep's stages
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -79,29 +80,41 @@ def _composition_error(verb: str, overrides: Sequence[str], error: Exception) ->
             hint = f"+{key}=VALUE adds a key, +{key}.NAME=VALUE an entry to one. "
         if verb == "evaluate" and key.partition(".")[0] == "trainer":
             hint = "A score has accelerator=, devices= and num_nodes= instead. "
+        if verb == "pretrain" and (stage := _stage_meant(key)):
+            hint = f"{stage}.KEY=VALUE is of that stage of a sweep. "
+            if rest := key.partition(".")[2]:
+                hint = f"Did you mean {stage}.{rest}, of a sweep? "
         return ConfigError(
-            where=f"videomae {verb} {' '.join(overrides)}",
+            where=f"videomae {verb}",
             came=f"the unknown key {key}",
             expected="a key of the configuration",
             todo=f"{hint}`videomae {verb} --cfg job` shows them all.",
         )
-    if "submitit" in message:
+    choice = re.search(
+        r"Could not find '(.+?)/([^/']*)'\s+Available options in '[^']+':\s+(.*)", message, re.S
+    )
+    if "submitit" in (choice[2] if choice else message):
         return ConfigError(
             where="launcher=slurm",
             came="Hydra's submitit launcher is not installed",
             expected="the extra `slurm`, in the environment that the nodes see too",
             todo="Run `make install`, or pip install '.[slurm]' from a clone.",
         )
-    if choice := re.search(
-        r"Could not find '(.+?)/([^/']*)'\s+Available options in '[^']+':\s+(.*)", message, re.S
-    ):
+    if choice:
         return _choice_error(verb, *choice.groups())
     return ConfigError(
-        where=f"videomae {verb} {' '.join(overrides)}",
+        where=f"videomae {verb}",
         came=" ".join(message.split()),
         expected="overrides such as masking.ratio=0.9 or model=base",
         todo=f"`videomae {verb} --help` lists the choices of every group.",
     )
+
+
+def _stage_meant(key: str) -> str | None:
+    """Give the later stage of a sweep whose name a key begins with, but for a slip."""
+    begin, _, rest = key.lower().partition(".")
+    near = difflib.get_close_matches(begin, _LATER, n=1, cutoff=0.8)
+    return near[0] if near and (rest or begin in _LATER) else None
 
 
 def _choice_error(verb: str, group: str, chosen: str, available: str) -> ConfigError:
@@ -232,9 +245,11 @@ def _describe(problem: ErrorDetails, values: Any) -> tuple[str, str, str]:
     cause = context.get("error")
     if isinstance(cause, ConfigError):
         return cause.where, cause.came, f"{cause.expected}. {cause.todo.rstrip('.')}"
-    came = "null" if problem["input"] is None else f"{problem['input']}"
+    came = "null" if problem["input"] is None else f"{problem['input']}" or "nothing"
     if problem["type"] == "path_type":
         return where, came, "a path"
+    if problem["type"] == "tuple_type":
+        return where, came, "a list, such as [a,b]"
     if problem["type"] == "string_pattern_mismatch":
         return where, came, f"text like {context['pattern']}"
     # What came is said anyhow, and not how it was read.
@@ -287,7 +302,8 @@ def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConf
             failures.append(error)
 
     failures: list[VideoMAETrainError] = []
-    sys.argv = [command_line[0], *arguments, *_name_of_sweep_points(arguments)]
+    # In front: a flag at the end may take the next word for its own.
+    sys.argv = [command_line[0], *_name_of_sweep_points(arguments), *arguments]
     try:
         hydra.main(config_path=str(configs_folder()), config_name=verb, version_base="1.3")(job)()
     finally:

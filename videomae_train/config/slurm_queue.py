@@ -87,17 +87,19 @@ def follow_jobs_in_queue() -> None:
     slurm.SlurmJob = QueuedJob  # of an array, whose jobs submitit makes by this name
 
 
-def check_slurm_is_here() -> None:
+def check_slurm_answers() -> None:
     """Refuse to submit where there is no Slurm.
 
     Raises:
         ConfigError: Its commands are not found.
+        TrainingError: It does not answer.
     """
     if missing := [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]:
         raise ConfigError(
             where="launcher=slurm", came=f"no {' and no '.join(missing)} here", expected="Slurm's commands",
             todo="Start it on a login node of the cluster; without launcher=slurm it runs here.",
         )  # fmt: skip
+    jobs_in_queue()
 
 
 def jobs_in_queue() -> set[str]:
@@ -113,7 +115,7 @@ def jobs_in_queue() -> set[str]:
     except (OSError, subprocess.CalledProcessError) as error:
         said = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
         raise TrainingError(
-            where="squeue --me", came=" ".join(f"{error} {said}".split()),
+            where="squeue --me", came=" ".join(said.split()) or str(error),
             expected="the jobs that are in Slurm's queue", todo="Try again when Slurm answers.",
         ) from error  # fmt: skip
     return set(asked.stdout.split())

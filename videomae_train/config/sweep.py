@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from videomae_train.config.fields import Frozen, PositiveInt
-from videomae_train.config.grammar import in_grammar, parsed, quoted, values_of
+from videomae_train.config.grammar import in_grammar, quoted
 from videomae_train.config.loader import compose_config, resolve_config, validate_config
 from videomae_train.config.sweep_points import PRETRAIN, Point, Setting, named_points, stage_and_key
+from videomae_train.config.sweep_request import read_request
+from videomae_train.config.sweep_stages import check_stages
 from videomae_train.errors import ConfigError
 
-OWN = "own"  # configs/sweep/own.yaml, for the values of a command line
 _OF_PRETRAINING = re.compile(r"\$\{([\w.]+)\}")
 _BASES = ("finetune", "probe", "knn", "evaluate")
 _WHOLE_GROUPS = ("trainer", "logger")
@@ -53,6 +53,12 @@ class SweepOptions(Frozen):
     reuse: tuple[str, ...]
 
 
+class _File(Frozen):
+    """Names its values as the command line does."""
+
+    sweep: SweepOptions
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A whole request.
@@ -63,6 +69,7 @@ class Sweep:
         points: In the order in which they start.
         shared: Overrides from the command line, the same at every point.
         selecting: Overrides that choose the sweep and where it runs; its runs do not have them.
+        everywhere: Overrides of every run, for Hydra itself.
     """
 
     folder: Path
@@ -70,10 +77,12 @@ class Sweep:
     points: tuple[Point, ...]
     shared: tuple[Setting, ...]
     selecting: tuple[str, ...]
+    everywhere: tuple[str, ...] = ()
 
     def pretrain_words(self, point: Point) -> list[str]:
         """Give the overrides of a point's pretraining."""
-        return [*self.options.pretrain, *self._shared_words(PRETRAIN), *point.words(PRETRAIN)]
+        shared = self._shared_words(PRETRAIN)
+        return [*self.everywhere, *self.options.pretrain, *shared, *point.words(PRETRAIN)]
 
     def later_words(self, stage: str, point: Point, bases: Mapping[str, Sequence[str]]) -> list[str]:
         """Give the overrides of a later stage of a point, after those of the sweep's file, `bases`.
@@ -92,7 +101,7 @@ class Sweep:
             f"{group}." for group in _WHOLE_GROUPS if any(word.startswith(f"{group}=") for word in own)
         )
         base = bases["knn" if is_knn else stage]
-        return [*(word for word in base if not word.startswith(chosen)), *own]
+        return [*self.everywhere, *(word for word in base if not word.startswith(chosen)), *own]
 
     def later_bases(self, point: Point) -> dict[str, list[str]]:
         """Give the later stages' overrides of the sweep's file, with the values of a point's pretraining for ${...}.
@@ -123,32 +132,20 @@ class Sweep:
         return [each.word for each in self.shared if each.stage == stage]
 
 
-def asks_for_sweep(arguments: Sequence[str]) -> bool:
-    """Say whether arguments of `videomae pretrain` ask to run a sweep (and not, with --cfg or --help, to show one)."""
-    flags = {argument for argument in arguments if argument.startswith("-")}
-    is_chosen = any(argument.startswith("sweep=") and argument != "sweep=null" for argument in arguments)
-    return (is_chosen or bool(flags)) and flags <= {"-m", "--multirun"}
-
-
 def read_sweep(arguments: Sequence[str]) -> Sweep:
     """Read the command line of a sweep.
 
     Raises:
         ConfigError: It cannot be parsed or composed, or gives a stage values that the sweep does not have.
     """
-    overrides = parsed([argument for argument in arguments if not argument.startswith("-")])
-    axes = [_axis(override) for override in overrides if override.is_sweep_override()]
-    given = [override for override in overrides if not override.is_sweep_override()]
-    chosen = next((_value(each) for each in given if each.key_or_group == "sweep" and each.value()), OWN)
-    selecting = [f"sweep={chosen}", *(str(each.input_line) for each in given if _selects(each))]
-    folder = next((_value(each) for each in given if each.key_or_group == "run"), f"runs/sweeps/{chosen}")
-    shared = [_setting(each) for each in given if not _selects(each) and each.key_or_group not in _OURS]
-    options = _options(selecting)
-    combinations = _combinations(options.grids, shared, axes)
-    _check_stages(options, [*shared, *itertools.chain(*combinations)])
+    request = read_request(arguments)
+    options = _options([*request.everywhere, *request.selecting])
+    combinations = _combinations(options.grids, request.shared, request.axes)
+    check_stages(options.then, request.shared, combinations)
     return Sweep(
-        Path(folder).absolute(), options, named_points(combinations), tuple(shared), tuple(selecting)
-    )
+        Path(request.folder).absolute(), options, named_points(combinations), request.shared, request.selecting,
+        request.everywhere,
+    )  # fmt: skip
 
 
 def launcher_settings(sweep: Sweep) -> dict[str, Any] | None:
@@ -168,28 +165,6 @@ def launcher_settings(sweep: Sweep) -> dict[str, Any] | None:
     return settings if kind == "SlurmLauncher" else None
 
 
-_OURS = ("sweep", "run", "resume")  # what the sweep itself decides for its runs
-
-
-def _selects(override: Override) -> bool:
-    key = override.key_or_group
-    return key == "launcher" or key.startswith(("sweep.", "hydra.", "hydra/"))
-
-
-def _value(override: Override) -> str:
-    return str(override.value())
-
-
-def _setting(override: Override) -> Setting:
-    """Give the stage an override is of, and its value as it stands there."""
-    name, equals, text = str(override.input_line).partition("=")
-    return Setting(*stage_and_key(name), text if equals else None)
-
-
-def _axis(override: Override) -> list[Setting]:
-    return [_setting(override)._replace(value=value) for value in values_of(override)]
-
-
 def _filled(word: str, as_text: str, values: Mapping[str, Any]) -> str:
     """Write key=${reference} with the reference's value: as a text null would be None, and a path with spaces two."""
     key, _, text = word.partition("=")
@@ -206,12 +181,17 @@ def _options(selecting: Sequence[str]) -> SweepOptions:
     """Read the sweep's file; what it takes from the points' pretraining stays unresolved here."""
     composed = compose_config(PRETRAIN, [*selecting, "run=."])
     values = cast("dict[str, Any]", OmegaConf.to_container(composed.sweep, resolve=False))
-    return validate_config(PRETRAIN, values, SweepOptions)
+    return validate_config(PRETRAIN, {"sweep": values}, _File).sweep
 
 
 def _grid_axes(grid: Mapping[str, Any]) -> dict[str, list[Setting]]:
     def axis(name: str, values: Any) -> list[Setting]:
         each = cast("list[Any]", values) if isinstance(values, list) else [values]
+        if not each:
+            raise ConfigError(
+                where=f"sweep.grids: {name}", came="no value", expected="one at least",
+                todo="Give it some, or leave it out.",
+            )  # fmt: skip
         return [Setting(*stage_and_key(name), in_grammar(value)) for value in each]
 
     return {name: axis(name, values) for name, values in grid.items()}
@@ -248,20 +228,3 @@ def _picked(
         return given
     mine = {each.value for each in grid[name]}
     return [each for each in given if each.value in mine]
-
-
-def _check_stages(options: SweepOptions, settings: Sequence[Setting]) -> None:
-    if twice := sorted({stage for stage in options.then if options.then.count(stage) > 1}):
-        raise ConfigError(
-            where="sweep.then", came=f"[{','.join(options.then)}], {', '.join(twice)} twice",
-            expected="each stage once: a point has one folder for each",
-            todo="Leave one out; values of one stage that differ are points: finetune.seed=0,1.",
-        )  # fmt: skip
-    others = sorted({each.stage for each in settings} - {PRETRAIN, *options.then})
-    if others:
-        raise ConfigError(
-            where="sweep.then",
-            came=f"[{','.join(options.then)}], and values for {', '.join(others)}",
-            expected="values for stages that the sweep has",
-            todo=f"Add them: 'sweep.then=[{','.join((*options.then, *others))}]'.",
-        )

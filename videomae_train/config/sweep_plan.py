@@ -274,7 +274,7 @@ def _not_runnable(num_points: int, problems: Mapping[str, Sequence[str]]) -> Con
     listed = "".join(line(message, where) for message, where in problems.items())
     return ConfigError(
         where="sweep",
-        came=f"stages that cannot run, of {num_points} points:{listed}\n",
+        came=f"stages that cannot run, of {num_points} point{'s' * (num_points > 1)}:{listed}\n",
         expected="every stage of every point to be able to run",
         todo="Correct them all; nothing was started.",
     )

@@ -100,10 +100,18 @@ class FolderLock:
         and nobody asked for two runs. Any other may be somebody's mistake, which should not keep nodes for long.
 
         Raises:
-            ConfigError: Another process has it.
+            ConfigError: Another process has it, or it cannot be made.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        holder = self._try_to_take()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            holder = self._try_to_take()
+        except OSError as error:
+            raise ConfigError(
+                where="run",
+                came=f"{self._folder}: {error.strerror}",
+                expected="a folder that can be made and written to",
+                todo="Give another run=<folder>, or mend this one.",
+            ) from error
         if holder is not None:
             holder = self._wait_for_end_of(holder)
         if holder is not None:
