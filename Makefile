@@ -34,8 +34,8 @@ test: install  ## Run the quick tests, JOBS=2 at a time
 	$(PYTEST) -m "not slow"
 
 test-slow: install  ## Run the slow tests; those that compare speeds by themselves
-	$(PYTEST) -m slow --ignore tests/benchmarks
-	$(RUN)/pytest -m slow tests/benchmarks
+	$(PYTEST) -m "slow and not alone"
+	$(RUN)/pytest -m alone
 
 test-all: test test-slow  ## Run all tests
 

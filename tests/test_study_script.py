@@ -201,6 +201,7 @@ def test_study__on_generated_motions(tmp_path: Path) -> None:
     grids = "[{masking:tube,masking.ratio:0.9},{pretrain:null,finetune.model:tiny,finetune.optim.layer_decay:1.0}]"
     command = [sys.executable, str(SCRIPT), "--budget", "smoke", "--only", "motions", "--out", str(tmp_path)]
     small = [f"sweep.grids={grids}", "loader.num_workers=0", "trainer.threads=1", "trainer.accelerator=cpu"]
+    small += ["logger=disabled"]
     subprocess.run([*command, *small], check=True)
     sweep = tmp_path / "smoke" / "motions"
     verdict = json.loads((sweep / "sweep.json").read_text())["verdict"]

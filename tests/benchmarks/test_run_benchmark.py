@@ -58,6 +58,7 @@ def test_run__leaves_no_micro_batch_to_a_search(packed_motions: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_prediction__is_what_a_run_takes(packed_motions: Path, tmp_path: Path) -> None:
     """Within 15 %; fails only where all rounds say otherwise."""
     command = [*SMALL, *QUICK, f"data.path={packed_motions}", "optim.steps=200", "optim.global_batch=8"]

@@ -13,6 +13,7 @@ ROUNDS = 9
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_exact_step__is_not_slower_than_transformers_by_more_than_a_tenth() -> None:
     """ViT-S on 16 frames of 128 x 128: a ratio of one alternating run; fails where all of the middle half says so."""
     config, cpu = Setting("small", frames=16).config, torch.device("cpu")

