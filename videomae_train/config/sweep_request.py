@@ -112,7 +112,7 @@ def _words_and_folders(arguments: Sequence[str]) -> tuple[list[str], list[Path]]
         flag, equals, value = argument.partition("=")
         if not argument.startswith("-"):
             words.append(argument)
-        elif _means(flag, _FOLDER):
+        elif flag in _FOLDER:
             folders.append(_folder(flag, value if equals else next(rest, "")))
         elif not _means(flag, _MANY):
             raise ConfigError(
