@@ -83,6 +83,11 @@ def test_sweep__each_run_has_a_folder_named_by_what_differs(
         assert compose_config("pretrain", [f"data.path={folder}"]).data.path == folder
 
 
+def test_info__at_the_end_of_a_command_takes_no_word_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    run_composed("pretrain", ["data.path=x", "--info"], lambda mapping: None)
+    assert "invalid choice" not in capsys.readouterr().err
+
+
 def test_sweep__one_run_is_the_folder_itself(tmp_path_factory: pytest.TempPathFactory) -> None:
     run = tmp_path_factory.mktemp("sweep") / "runs"
     folders: list[str] = []

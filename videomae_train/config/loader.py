@@ -302,8 +302,7 @@ def run_composed(verb: str, arguments: Sequence[str], action: Callable[[DictConf
             failures.append(error)
 
     failures: list[VideoMAETrainError] = []
-    # In front: a flag at the end may take the next word for its own.
-    sys.argv = [command_line[0], *_name_of_sweep_points(arguments), *arguments]
+    sys.argv = [command_line[0], *arguments, *_name_of_sweep_points(arguments)]
     try:
         hydra.main(config_path=str(configs_folder()), config_name=verb, version_base="1.3")(job)()
     finally:
@@ -325,6 +324,8 @@ def _check_flags(arguments: Sequence[str]) -> None:
 
 def _name_of_sweep_points(arguments: Sequence[str]) -> list[str]:
     """Leave in hydra.job.override_dirname, which names the folder of a job, only what differs between jobs."""
+    if arguments and arguments[-1] in ("-i", "--info"):
+        return []  # which would take the next word for its own, and runs nothing
     try:
         overrides = OverridesParser.create().parse_overrides([arg for arg in arguments if arg[:1] != "-"])
     except HydraException:

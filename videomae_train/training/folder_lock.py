@@ -104,14 +104,14 @@ class FolderLock:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            holder = self._try_to_take()
         except OSError as error:
             raise ConfigError(
                 where="run",
                 came=f"{self._folder}: {error.strerror}",
-                expected="a folder that can be made and written to",
-                todo="Give another run=<folder>, or mend this one.",
+                expected="a folder that can be made",
+                todo="Give another run=<folder>.",
             ) from error
+        holder = self._try_to_take()
         if holder is not None:
             holder = self._wait_for_end_of(holder)
         if holder is not None:
