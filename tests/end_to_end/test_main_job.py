@@ -79,9 +79,18 @@ def test_pretrain__records_with_wandb_without_account_or_network(
     packed_motions: Path, tmp_path: Path
 ) -> None:
     quick = [value for value in QUICK if not value.startswith("logger")]
-    arguments = ["model=tiny", *SMALL, *quick, f"data.path={packed_motions}", f"run={tmp_path / 'run'}"]
-    assert videomae("pretrain", *arguments, "logger=offline", "optim.steps=3") == 0
-    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+    arguments = [
+        "model=tiny",
+        *SMALL,
+        *quick,
+        f"data.path={packed_motions}",
+        "logger=offline",
+        "optim.steps=3",
+    ]
+    for name in ("first", "second"):  # of one process, each with a record of its own
+        assert videomae("pretrain", *arguments, f"run={tmp_path / name}") == 0
+        run_id = (tmp_path / name / "wandb_run_id.txt").read_text().strip()
+        assert list((tmp_path / name / "wandb").glob(f"offline-run-*/run-{run_id}.wandb"))
 
 
 def test_finetune__with_mixing_randaugment_and_layer_decay(packed_motions: Path, tmp_path: Path) -> None:

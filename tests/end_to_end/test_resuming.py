@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 from attempts import assert_same_run, die_while_saving, end_of, final_state, num_steps, start, wait_for
 from command_line import QUICK, SMALL, videomae
 
@@ -231,10 +232,9 @@ def test_killed_before_the_weights__a_resume_writes_them(straight: Path, tmp_pat
 @pytest.mark.slow
 def test_wandb__knows_a_killed_and_resumed_run_as_one(recipe: list[str], tmp_path: Path) -> None:
     run, told = tmp_path / "run", tmp_path / "told"
+    wandb.teardown()  # a service of this process would be that of those that it forks
 
     def note_calls() -> None:
-        import wandb
-
         original = wandb.init
 
         def noting(**arguments: object) -> object:

@@ -44,6 +44,7 @@ from videomae_train.training.preemption import StopRequest
 from videomae_train.training.requeue import requeue_job
 from videomae_train.training.starters import global_rank
 from videomae_train.training.tasks import TrainedModel
+from videomae_train.training.trainer import end_wandb_run
 
 _LESS_MEMORY = (
     "Lower trainer.micro_batch (auto finds the largest), or set trainer.activation_checkpointing=true; of a validation"
@@ -238,6 +239,7 @@ def _fit(
 
     with _naming_disk_failures(config.run):
         saving.agreement.by_first(leave_weights)
+    end_wandb_run(trainer)
     return outcome
 
 

@@ -165,6 +165,20 @@ def build_loggers(wandb: WandbOptions, run: Path) -> list[Logger]:
     return loggers
 
 
+def end_wandb_run(trainer: pl.Trainer) -> None:
+    """End the run of Weights & Biases that a training began: the next of this process would record into it.
+
+    One that was there before the training is its owner's. A process that ends ends its run with its exit code.
+    """
+    ids = {logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)}
+    if not ids or global_rank() != 0:
+        return
+    import wandb
+
+    if wandb.run is not None and wandb.run.id in ids:
+        wandb.finish()
+
+
 def _wandb_run_id(run: Path) -> str | None:
     """Find the id under which Weights & Biases knows a run, so that all its attempts are one run there.
 
