@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from videomae_train.config.composition_errors import composition_error
 from videomae_train.config.paths import configs_folder
 from videomae_train.config.slurm_queue import follow_jobs_in_queue
 from videomae_train.config.submitted import is_submitted, run_submitted
@@ -27,8 +27,6 @@ from videomae_train.training.starters import ranks_from_outside
 
 _HYDRA_MODES = ("-m", "--multirun", "-r", "--run", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
 
-_NAMED_CHOICES = 12
-_LATER = ("finetune", "probe", "evaluate")  # of a sweep's stages
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -50,7 +48,7 @@ def compose_config(verb: str, overrides: Sequence[str], *, with_hydra: bool = Fa
             return compose(verb, list(overrides), return_hydra_config=with_hydra)
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             # Hydra raises a bare ValueError for a group that was set to null.
-            raise _composition_error(verb, overrides, error) from None
+            raise composition_error(verb, error) from None
 
 
 def _check_recipe(verb: str, overrides: Sequence[str]) -> None:
@@ -65,83 +63,6 @@ def _check_recipe(verb: str, overrides: Sequence[str]) -> None:
                 expected=f"a recipe of this verb, {verb}_...",
                 todo=f"`videomae {other} experiment={name} ...` runs it.",
             )
-
-
-def _composition_error(verb: str, overrides: Sequence[str], error: Exception) -> ConfigError:
-    message = str(error).strip()
-    unknown = re.match(r"Could not override '([^']+)'", message)
-    if unknown:
-        key = unknown.group(1)
-        near = difflib.get_close_matches(key, _known_keys(verb), n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        if near == [key]:
-            hint = "It belongs to another choice of a group. "
-        if key.startswith("hydra."):
-            hint = f"+{key}=VALUE adds a key, +{key}.NAME=VALUE an entry to one. "
-        if verb == "evaluate" and key.partition(".")[0] == "trainer":
-            hint = "A score has accelerator=, devices= and num_nodes= instead. "
-        if verb == "pretrain" and (stage := _stage_meant(key)):
-            hint = f"{stage}.KEY=VALUE is of that stage of a sweep. "
-            if rest := key.partition(".")[2]:
-                hint = f"Did you mean {stage}.{rest}, of a sweep? "
-        return ConfigError(
-            where=f"videomae {verb}",
-            came=f"the unknown key {key}",
-            expected="a key of the configuration",
-            todo=f"{hint}`videomae {verb} --cfg job` shows them all.",
-        )
-    choice = re.search(
-        r"Could not find '(.+?)/([^/']*)'\s+Available options in '[^']+':\s+(.*)", message, re.S
-    )
-    if "submitit" in (choice[2] if choice else message):
-        return ConfigError(
-            where="launcher=slurm",
-            came="Hydra's submitit launcher is not installed",
-            expected="the extra `slurm`, in the environment that the nodes see too",
-            todo="Run `make install`, or pip install '.[slurm]' from a clone.",
-        )
-    if choice:
-        return _choice_error(verb, *choice.groups())
-    return ConfigError(
-        where=f"videomae {verb}",
-        came=" ".join(message.split()),
-        expected="overrides such as masking.ratio=0.9 or model=base",
-        todo=f"`videomae {verb} --help` lists the choices of every group.",
-    )
-
-
-def _stage_meant(key: str) -> str | None:
-    """Give the later stage of a sweep whose name a key begins with, but for a slip."""
-    begin, _, rest = key.lower().partition(".")
-    near = difflib.get_close_matches(begin, _LATER, n=1, cutoff=0.8)
-    return near[0] if near and (rest or begin in _LATER) else None
-
-
-def _choice_error(verb: str, group: str, chosen: str, available: str) -> ConfigError:
-    names = [name for name in available.partition("Config search path")[0].split() if name != "own"]
-    if group == "experiment":  # those of other verbs would be refused
-        names = [name for name in names if name.startswith(f"{verb}_")]
-    near = difflib.get_close_matches(chosen, names, n=_NAMED_CHOICES)
-    few = near or names[:_NAMED_CHOICES]
-    more = f" and {len(names) - len(few)} more" if len(names) > len(few) else ""
-    return ConfigError(
-        where=group,
-        came=chosen or "nothing",
-        expected=f"{', '.join(few)}{more}",
-        todo=f"{f'Did you mean {near[0]}? ' if near else ''}`videomae {verb} --help` lists the choices of every group.",
-    )
-
-
-def _known_keys(verb: str) -> list[str]:
-    def walk(node: Any, prefix: str) -> list[str]:
-        if not isinstance(node, dict):
-            return [prefix]
-        return [
-            key for name, child in node.items() for key in walk(child, f"{prefix}.{name}" if prefix else name)
-        ]
-
-    # The caller is inside initialize_config_dir already.
-    return walk(OmegaConf.to_container(compose(verb), resolve=False), "")
 
 
 def load_config(verb: str, mapping: DictConfig, schema: type[Schema]) -> Schema:
