@@ -1,9 +1,12 @@
 """scripts/wandb: what the agent of Weights & Biases makes of the file is a command of ours, seen without a network."""
 
+import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -22,7 +25,7 @@ class Process:
 
 
 @pytest.fixture
-def trial(packed_motions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def trial(packed_motions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Let the agent's own code start a trial, as far as the process, and give that one's command line."""
     monkeypatch.chdir(tmp_path)
     for name, value in {
@@ -33,8 +36,11 @@ def trial(packed_motions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     agent = wandb_agent.Agent.__new__(wandb_agent.Agent)
     agent._sweep_command = yaml.safe_load(FILE.read_text())["command"]
     agent._run_processes, agent._function, agent._in_jupyter, agent._forward_signals = {}, None, False, False
-    agent._command_run({"run_id": "trial7", "program": "videomae", "args": DRAWN})
-    return agent._run_processes["trial7"].command
+    with mock.patch.dict(
+        os.environ
+    ):  # the agent sets variables of its own, which later tests' runs would read
+        agent._command_run({"run_id": "trial7", "program": "videomae", "args": DRAWN})
+        yield agent._run_processes["trial7"].command
 
 
 def test_file__draws_what_pretraining_takes_and_watches_what_it_logs() -> None:
