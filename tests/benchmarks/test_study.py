@@ -47,6 +47,22 @@ def test_points__need_not_name_what_all_have_in_common(tmp_path: Path) -> None:
     assert (labels, *masks, *masks[SCRATCH]) == ("null", SCRATCH, "0")
 
 
+def test_masks_that_all_points_have_in_common__are_theirs_and_not_from_scratch(tmp_path: Path) -> None:
+    sweep = write_study(tmp_path, "small", {"null": {"tube 0.5": (0.6,), ASKED: (0.7,), SCRATCH: (0.5,)}})
+    record = json.loads((sweep / "sweep.json").read_text())
+    for point in record["points"].values():
+        point["overrides"].remove("seed=0")
+        point["overrides"] = [word for word in point["overrides"] if word != "masking=tube"]
+    record["shared"] = ["masking=tube", "seed=4"]
+    (sweep / "sweep.json").write_text(json.dumps(record))
+    scores = read_result(sweep).scores["null"]
+    assert [(mask, *seeds) for mask, seeds in scores.items()] == [
+        ("tube 0.5", "4"),
+        (ASKED, "4"),
+        (SCRATCH, "4"),
+    ]
+
+
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_only_a_fair_budget__decides_whatever_the_numbers_are(tmp_path: Path, budget: str) -> None:
     is_fair = BUDGETS[budget].pretrain_steps >= BUDGETS["fair"].pretrain_steps

@@ -125,6 +125,20 @@ def test_failed_point__is_reported_and_ends_no_other(
     assert len(stand_ins.ran) == before + 2, "a finished sweep runs nothing"
 
 
+@pytest.mark.parametrize("left", ["", '{"top1": 0.'])
+def test_half_a_score__is_made_again(
+    left: str, words: list[str], stand_ins: StandIns, tmp_path: Path
+) -> None:
+    sweep = tmp_path / "sweep"
+    command = ["pretrain", "-m", *words, *CHAIN, "seed=0,1", f"run={sweep}"]
+    assert videomae(*command) == 0
+    before = len(stand_ins.ran)
+    (sweep / "seed-1" / "evaluate" / "metrics.json").write_text(left)
+    assert videomae(*command) == 0
+    assert stand_ins.ran[before:] == ["evaluate seed-1"]
+    assert summary(sweep)["seed-1"]["score"] == {"top1": 0.5}
+
+
 def test_failed_shared_stage__fails_its_points_and_no_others(
     words: list[str], stand_ins: StandIns, tmp_path: Path
 ) -> None:

@@ -1,8 +1,10 @@
 """Where a sweep's points run: as Slurm's job arrays, and beside each other on this machine."""
 
 import contextlib
+import json
 import os
 import re
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +74,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_slurm, "_SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setattr(sweep, "check_slurm_answers", lambda: None)
     monkeypatch.setattr(sweep_slurm, "jobs_in_queue", lambda: {"7"})
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     arrays.clear()
 
 
@@ -122,6 +125,12 @@ def test_slurm__an_array_of_an_earlier_start_that_still_runs__is_not_submitted_a
     assert videomae(*command) == 2
     assert "array 8 of this sweep in Slurm's queue" in " ".join(capsys.readouterr().err.split())
     assert len(arrays) == num_arrays
+    here = [word for word in command if word != "launcher=slurm"]
+    assert videomae(*here) == 2, "nor run here"
+    stand_ins.failing = ""
+    monkeypatch.setattr(sweep_slurm, "jobs_in_queue", set)
+    assert videomae(*here) == 0
+    assert json.loads((tmp_path / "s" / "sweep.json").read_text())["arrays"] == [], "which have ended"
 
 
 @pytest.mark.usefixtures("slurm")

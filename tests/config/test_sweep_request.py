@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from videomae_train.config.sweep import read_sweep
-from videomae_train.config.sweep_request import of_later_stages
+from videomae_train.config.sweep_request import asks_for_sweep, of_later_stages
 from videomae_train.errors import ConfigError
 
 SCRATCH = "sweep.grids=[{pretrain:null}]"
@@ -51,6 +51,31 @@ def test_mistakes__are_named(given: list[str], said: str) -> None:
 def test_what_the_sweep_decides_for_its_runs__is_no_value_of_theirs(given: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         read_sweep(["-m", "data.path=x", "sweep.then=[finetune,evaluate]", given])
+
+
+@pytest.mark.parametrize(
+    ("given", "points"),
+    [
+        (["seed=0,1,2", "seed=3,4"], ["seed-3", "seed-4"]),
+        (["seed=0,1,2", "seed=5"], ["point"]),
+        (["seed=5", "seed=0,1"], ["seed-0", "seed-1"]),
+        (["run=a", "seed=0,1", "run=b"], ["seed-0", "seed-1"]),
+        (["sweep=study", "sweep=own", "seed=0,1"], ["seed-0", "seed-1"]),
+        (["finetune.seed=7", "seed=0,1", "sweep.then=[]", "sweep.then=[finetune]"], ["seed-0", "seed-1"]),
+    ],
+)
+def test_of_a_key_given_twice__the_last_counts(given: list[str], points: list[str]) -> None:
+    sweep = read_sweep(["-m", "data.path=x", *given])
+    assert [point.name for point in sweep.points] == points
+    assert sweep.folder.name == ("b" if "run=b" in given else "own")
+    assert [each.word for each in sweep.shared if each.key == "seed" and each.stage == "pretrain"] == [
+        word for word in given[-1:] if word == "seed=5"
+    ]
+
+
+def test_sweep_null_in_the_end__is_none() -> None:
+    assert asks_for_sweep(["sweep=null", "sweep=study"])
+    assert not asks_for_sweep(["sweep=study", "sweep=null"])
 
 
 def test_weights_that_are_there__begin_what_has_no_pretraining() -> None:

@@ -1,6 +1,7 @@
 """Images and videos that were written can be read, and show what was put in."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -34,6 +35,16 @@ def test_mp4__is_h264_of_even_size_and_close_to_the_frames(tmp_path: Path, heigh
         decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
     assert decoded.shape == (6, height + height % 2, width + width % 2, 3)
     assert np.abs(decoded[:, :height, :width].astype(int) - frames).mean() < 8
+
+
+def test_mp4__that_is_not_finished_has_no_name_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = iter([av.VideoFrame.from_ndarray(moving_square(32, 32)[0], format="rgb24")])
+    monkeypatch.setattr(av, "VideoFrame", SimpleNamespace(from_ndarray=lambda *_, **__: next(frames)))
+    with pytest.raises(StopIteration):
+        write_mp4(tmp_path / "a.mp4", moving_square(32, 32), fps=8)
+    assert not (tmp_path / "a.mp4").exists()
 
 
 def test_gif__loops_for_ever_at_its_speed_with_equal_still_parts(tmp_path: Path) -> None:

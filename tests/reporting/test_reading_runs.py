@@ -1,6 +1,7 @@
 """Folders in any state become facts and sentences."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_loops__are_in_the_order_of_steps(tmp_path: Path) -> None:
     write_training(tmp_path)
     for name in ("step-00000900.mp4", "step-00000100.mp4", "step-00000100.png", "other.mp4"):
         (tmp_path / "reconstructions").mkdir(exist_ok=True)
-        (tmp_path / "reconstructions" / name).write_bytes(b"")
+        (tmp_path / "reconstructions" / name).write_bytes(b"mp4")
     assert list(read_training(tmp_path, NOW).loops) == [100, 900]
 
 
@@ -97,6 +98,25 @@ def test_failures_of_ranks__are_the_reason(tmp_path: Path) -> None:
     write_json(tmp_path / "ranks" / "rank-0001.json", {"rank": 1, "failure": "TrainingError: it died"})
     (tmp_path / "ranks" / "rank-0000.json").write_text('{"rank"')
     assert read_training(tmp_path, NOW).state == ("failed", "rank 1: TrainingError: it died")
+
+
+def test_failures_of_ranks__of_an_earlier_attempt_are_over(tmp_path: Path) -> None:
+    write_training(tmp_path, finished=False, attempt={})
+    failure = tmp_path / "ranks" / "rank-0001.json"
+    write_json(failure, {"rank": 1, "failure": "TrainingError: it died"})
+    began = (tmp_path / "attempt.json").stat().st_mtime
+    os.utime(failure, (began - 1, began - 1))
+    assert read_training(tmp_path, NOW).state.name == "running"
+
+
+def test_a_loop_without_content__is_left_out_and_told(tmp_path: Path) -> None:
+    write_training(tmp_path)
+    (tmp_path / "reconstructions").mkdir()
+    (tmp_path / "reconstructions" / "step-00000002.mp4").write_bytes(b"mp4")
+    (tmp_path / "reconstructions" / "step-00000004.mp4").touch()
+    facts = read_training(tmp_path, NOW)
+    assert list(facts.loops) == [2]
+    assert "step-00000004.mp4: nothing in it, and left out" in facts.problems
 
 
 def test_a_score__is_read_with_its_predictions(tmp_path: Path) -> None:

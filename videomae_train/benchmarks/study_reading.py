@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from videomae_train.benchmarks.study import (
     SCRATCH,
     STUDY,
     SUMMARY,
-    Budget,
     Hits,
     ScoredVideos,
     StudyResult,
@@ -41,10 +40,12 @@ def read_result(sweep: Path) -> StudyResult:
     """
     try:
         about: dict[str, Any] = json.loads((sweep / STUDY).read_text())
-        points: dict[str, dict[str, Any]] = json.loads((sweep / SUMMARY).read_text())["points"]
+        record: dict[str, Any] = json.loads((sweep / SUMMARY).read_text())
+        points: dict[str, dict[str, Any]] = record["points"]
         budget = BUDGETS[about["budget"]]
+        common = {"seed": budget.seeds, _PER_CLASS: budget.per_class, **_values(record.get("shared", []))}
         return StudyResult(
-            name=about["set"], budget=about["budget"], scores=_scores(sweep, points, budget),
+            name=about["set"], budget=about["budget"], scores=_scores(sweep, points, common),
             videos=_videos(sweep, points), hours=_hours(sweep), changes=tuple(about["changes"]),
             unfinished=tuple(name for name, point in points.items() if point["score"] is None),
         )  # fmt: skip
@@ -56,16 +57,20 @@ def read_result(sweep: Path) -> StudyResult:
         ) from error  # fmt: skip
 
 
-def _scores(sweep: Path, points: Points, budget: Budget) -> dict[str, dict[str, dict[str, Hits]]]:
-    """Sort the scores; a point does not name what all have in common."""
+def _scores(sweep: Path, points: Points, common: Mapping[str, str]) -> dict[str, dict[str, dict[str, Hits]]]:
+    """Sort the scores; a point does not name what all have in `common`."""
     found: dict[str, dict[str, dict[str, Hits]]] = {}
     for point, file in _scored(sweep, points):
-        own = dict(override.split("=", 1) for override in point["overrides"])
-        values = {"seed": budget.seeds, _PER_CLASS: budget.per_class, **own}
-        mask = f"{values['masking']} {values['masking.ratio']}" if "masking" in values else SCRATCH
+        values = {**common, **_values(point["overrides"])}
+        is_scratch = values.get("pretrain") == "null"
+        mask = SCRATCH if is_scratch else f"{values['masking']} {values['masking.ratio']}"
         labels = found.setdefault(values[_PER_CLASS], {})
         labels.setdefault(mask, {})[values["seed"]] = _hits(file)
     return found
+
+
+def _values(overrides: Sequence[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (override.partition("=") for override in overrides)}
 
 
 def _scored(sweep: Path, points: Points) -> Iterator[tuple[Mapping[str, Any], Path]]:

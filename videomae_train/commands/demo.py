@@ -19,6 +19,7 @@ from videomae_train.commands.demo_report import DemoResult, Trained, write_demo_
 from videomae_train.commands.pack import pack_with_progress
 from videomae_train.config import verbs
 from videomae_train.config.evaluate import evaluate
+from videomae_train.config.grammar import quoted
 from videomae_train.config.loader import compose_config, load_config
 from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
@@ -84,7 +85,7 @@ def run_demo(out: Path, *, short: bool, seed: int) -> Path:
     trained: list[Trained] = []
     # Layer decay protects pretrained layers; from scratch there is nothing to protect, and it would only hinder.
     sources = {
-        "pretrained": (f"weights={pretrained.weights}",),
+        "pretrained": (f"weights={quoted(pretrained.weights)}",),
         "from scratch": ("model=tiny", "optim.layer_decay=1.0"),
     }
     for number, (name, source) in enumerate(sources.items(), start=3):
@@ -144,8 +145,8 @@ def _pretrain(out: Path, packed: Path, size: DemoSize, seed: int) -> TrainOutcom
             "pretrain",
             PretrainConfig,
             "experiment=pretrain_demo",
-            f"data.path={packed}",
-            f"run={out / 'pretrain'}",
+            f"data.path={quoted(packed)}",
+            f"run={quoted(out / 'pretrain')}",
             f"optim.steps={size.pretrain_steps}",
             f"optim.warmup_steps={size.pretrain_steps // 10}",
             f"seed={seed}",
@@ -170,9 +171,9 @@ def _classify(
             FinetuneConfig,
             "experiment=finetune_demo",
             *source,
-            f"data.path={packed}",
+            f"data.path={quoted(packed)}",
             f"data.per_class={size.labels_per_class}",
-            f"run={folder}",
+            f"run={quoted(folder)}",
             f"optim.steps={size.finetune_steps}",
             f"optim.warmup_steps={size.finetune_steps // 10}",
             f"seed={seed}",
@@ -183,11 +184,11 @@ def _classify(
         configured(
             "evaluate",
             EvaluateConfig,
-            f"weights={outcome.weights}",
-            f"data.path={packed}",
+            f"weights={quoted(outcome.weights)}",
+            f"data.path={quoted(packed)}",
             "data.selection=split/test",
             "data.stride=2",
-            f"run={folder / 'evaluation'}",
+            f"run={quoted(folder / 'evaluation')}",
             "data.num_clips=2",
             "data.num_crops=1",
             "loader.num_workers=1",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from videomae_train.config.grammar import quoted
 from videomae_train.config.outcome import TrainOutcome
 from videomae_train.config.reconstruct import Pictures, picture_clip
 from videomae_train.data.decoding import decode_frames
@@ -184,15 +186,18 @@ def _settings(result: DemoResult) -> tuple[Setting, ...]:
 
 
 def _commands(out: Path) -> tuple[Command, ...]:
+    def given(key: str, folder: str) -> str:
+        return shlex.quote(f"{key}={quoted(out / folder)}")
+
     return (
-        Command("Look closer: curves, classes, single videos", f"videomae report {out}"),
+        Command("Look closer: curves, classes, single videos", f"videomae report {shlex.quote(str(out))}"),
         Command(
             "Pretrain on the same set again",
-            f"videomae pretrain experiment=pretrain_demo data.path={out}/shards",
+            f"videomae pretrain experiment=pretrain_demo {given('data.path', 'shards')}",
         ),
         Command(
             "Reconstruct a video of your own",
-            f"videomae reconstruct weights={out}/pretrain/weights video=<file>",
+            f"videomae reconstruct {given('weights', 'pretrain/weights')} video=<file>",
         ),
         Command("Pack your own videos", "videomae pack <folder of class folders> <destination>"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from videomae_train.commands.sweep_jobs import Job, missing
 from videomae_train.commands.sweep_local import LocalRunner
 from videomae_train.commands.sweep_places import known_arrays, known_places, refer_to_shared
 from videomae_train.commands.sweep_record import SUMMARY, SweepRecord
-from videomae_train.commands.sweep_slurm import run_on_slurm
+from videomae_train.commands.sweep_slurm import check_earlier_arrays, run_on_slurm
 from videomae_train.config.slurm_queue import check_slurm_answers
 from videomae_train.config.sweep import Sweep, launcher_settings, read_sweep
 from videomae_train.config.sweep_plan import SweepPlan, plan_sweep
@@ -63,11 +64,11 @@ def _run_in_folder(sweep: Sweep, arguments: Sequence[str]) -> None:
     _check_ranks(plan, launcher)
     if launcher is not None and missing(_jobs(plan)):
         check_slurm_answers()
+    arrays = _arrays_of_earlier_starts(sweep, plan)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     refer_to_shared(sweep.folder, plan)
-    record = SweepRecord(
-        sweep.folder, plan, ["videomae", "pretrain", *arguments], known, known_arrays(sweep.folder)
-    )
+    command = ["videomae", "pretrain", *arguments]
+    record = SweepRecord(sweep.folder, plan, command, known, arrays, sweep.shared)
     record.write()
     console = Console(highlight=False, soft_wrap=True)
     _say_beginning(console, sweep, plan)
@@ -79,6 +80,15 @@ def _run_in_folder(sweep: Sweep, arguments: Sequence[str]) -> None:
         sys.exit(exit_code_after(stopped_by))
     _raise_for_failures(record)
     console.print(f"A page about it: videomae report {shlex.quote(str(sweep.folder))}", markup=False)
+
+
+def _arrays_of_earlier_starts(sweep: Sweep, plan: SweepPlan) -> Sequence[str]:
+    """Give Slurm's arrays that the record goes on naming: those of which nobody here knows whether they have ended."""
+    arrays = known_arrays(sweep.folder)
+    if not missing(_jobs(plan)) or shutil.which("squeue") is None:
+        return arrays
+    check_earlier_arrays(sweep.folder, arrays)
+    return ()
 
 
 def _refuse_ranks() -> None:

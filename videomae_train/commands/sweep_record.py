@@ -16,6 +16,7 @@ from typing import Any
 from videomae_train.commands.sweep_jobs import StageEnd
 from videomae_train.config.sweep_folders import place_in
 from videomae_train.config.sweep_plan import PlannedPoint, Stage, SweepPlan
+from videomae_train.config.sweep_points import Setting
 from videomae_train.data.layout import write_json
 from videomae_train.training.heartbeats import host_name
 
@@ -39,6 +40,7 @@ class SweepRecord:
         command: The command line, for whoever wants to go on with it.
         known: Places of stages of earlier starts, which the file keeps.
         arrays: Slurm's job arrays of earlier starts, which the file keeps.
+        shared: Settings that all points have beside their own.
     """
 
     def __init__(
@@ -48,13 +50,14 @@ class SweepRecord:
         command: Sequence[str],
         known: Mapping[str, str],
         arrays: Sequence[str] = (),
+        shared: Sequence[Setting] = (),
     ) -> None:
         self.folder = folder
         self.plan = plan
         self._command = list(command)
         self._known = dict(known)
-        self.earlier_arrays = tuple(arrays)
         self._arrays = list(arrays)
+        self._shared = list(shared)
         self._states: dict[str, StageState] = {}
         self._lock = threading.Lock()
 
@@ -107,9 +110,10 @@ class SweepRecord:
     def score(self, planned: PlannedPoint) -> dict[str, Any] | None:
         """Give what the last stage measured; None where it has not, or measures nothing."""
         file = planned.stages[-1].folder / "metrics.json"
-        if not file.is_file():
+        try:
+            metrics = json.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # a broken one is told on the page, and ends no other point
             return None
-        metrics = json.loads(file.read_text(encoding="utf-8"))
         return {name: metrics[name] for name in ("top1", "top1_interval", "num_scored") if name in metrics}
 
     def write(self) -> None:
@@ -140,6 +144,7 @@ class SweepRecord:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "host": host_name(),
             "process": os.getpid(),
+            "shared": _overrides(self._shared),
             "points": {planned.point.name: self._point(planned) for planned in self.plan.points},
             "runs": self._runs(stages),
             "arrays": self._arrays,
@@ -158,7 +163,7 @@ class SweepRecord:
             "stage": stage.verb,
             "reason": state.reason,
             "score": self.score(planned),
-            "overrides": [f"{each.label}={each.value}" for each in planned.point.settings],
+            "overrides": _overrides(planned.point.settings),
             "stages": {each.verb: self._stage(each) for each in planned.stages},
         }
 
@@ -171,3 +176,7 @@ class SweepRecord:
 
     def _place(self, stage: Stage) -> str:
         return place_in(self.folder, stage.folder)
+
+
+def _overrides(settings: Sequence[Setting]) -> list[str]:
+    return [f"{each.label}={each.value}" for each in settings]

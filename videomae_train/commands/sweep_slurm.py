@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -61,7 +62,6 @@ def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: Swee
         record: Hears how stages stand.
     """
     follow_jobs_in_queue()
-    _check_earlier_arrays(record)
     logged = {stage.identity: _log_bytes(stage) for job in batch for stage in job.stages}
     tasks = _submit(launcher, batch)
     array = str(tasks[0].job_id).partition("_")[0]
@@ -83,16 +83,21 @@ def run_on_slurm(launcher: Mapping[str, Any], batch: Sequence[Job], record: Swee
         raise
 
 
-def _check_earlier_arrays(record: SweepRecord) -> None:
-    """Refuse to submit what an array of an earlier start still runs, or is going to run.
+def check_earlier_arrays(folder: Path, arrays: Sequence[str]) -> None:
+    """Refuse to run what an array of an earlier start still runs, or is going to run.
+
+    Args:
+        folder: Of the sweep.
+        arrays: That its earlier starts submitted.
 
     Raises:
         ConfigError: One is in Slurm's queue.
+        TrainingError: Slurm does not answer.
     """
-    held = jobs_in_queue() if record.earlier_arrays else set[str]()
-    if left := [array for array in record.earlier_arrays if array in held]:
+    held = jobs_in_queue() if arrays else set[str]()
+    if left := [array for array in arrays if array in held]:
         raise ConfigError(
-            where=str(record.folder), came=f"array {', '.join(left)} of this sweep in Slurm's queue",
+            where=str(folder), came=f"array {', '.join(left)} of this sweep in Slurm's queue",
             expected="none: it would run the same points at the same time",
             todo=f"Wait until it has ended, or end it: scancel {' '.join(left)}. Then give the same command.",
         )  # fmt: skip

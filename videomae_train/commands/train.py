@@ -5,6 +5,7 @@ Lightning is imported when the values have proved right.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -84,7 +85,7 @@ def _end_training(run: Path, outcome: TrainOutcome) -> None:
         checkpoint = newest_checkpoint(run / "checkpoints")
         say(
             f"Stopped by {outcome.preempted_by} at step {outcome.steps}, checkpoint {checkpoint}.",
-            f"The same command with resume=auto goes on, and so does run={run} alone.",
+            f"The same command with resume=auto goes on, and so does {shlex.quote(f'run={quoted(run)}')} alone.",
         )
         if (job := requeue_after(outcome.preempted_by)) is not None:
             say(f"Slurm starts job {job} again.")

@@ -54,10 +54,17 @@ class Stage:
 
     @property
     def is_finished(self) -> bool:
-        """Whether its last file is there."""
-        return (self.folder / "metrics.json").is_file() or (
-            self.verb != "evaluate" and (self.folder / "run.json").is_file()
+        """Whether its last file is there, whole: a machine that goes down may leave one of no bytes."""
+        return _is_whole(self.folder / "metrics.json") or (
+            self.verb != "evaluate" and _is_whole(self.folder / "run.json")
         )
+
+
+def _is_whole(json_file: Path) -> bool:
+    try:
+        return json_file.read_bytes().rstrip().endswith(b"}")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def read_request(arguments: Sequence[str]) -> Request:
         ConfigError: It cannot be parsed, or says what a sweep does not take.
     """
     words, folders = _words_and_folders(arguments)
-    overrides = parsed(words)
+    # Of a key given twice the last counts, as everywhere; points' values would beat one that comes after them.
+    overrides = list({_key_of(str(each.input_line)): each for each in parsed(words)}.values())
     axes = [_axis(override) for override in overrides if override.is_sweep_override()]
     given = [override for override in overrides if not override.is_sweep_override()]
     for override in given:
@@ -140,7 +141,8 @@ def _shows(arguments: Sequence[str]) -> bool:
 
 
 def _chooses_sweep(arguments: Sequence[str]) -> bool:
-    return any(argument.startswith("sweep=") and argument != "sweep=null" for argument in arguments)
+    chosen = [argument for argument in arguments if argument.startswith("sweep=")]
+    return bool(chosen) and chosen[-1] != "sweep=null"
 
 
 def _means(flag: str, names: Sequence[str]) -> bool:
@@ -189,6 +191,10 @@ def _value(override: Override) -> str:
 def _setting(override: Override) -> Setting:
     """Give the stage an override is of, and its value as it stands there."""
     return _setting_of(str(override.input_line))
+
+
+def _key_of(word: str) -> str:
+    return word.partition("=")[0]
 
 
 def _setting_of(word: str) -> Setting:

@@ -65,7 +65,7 @@ def webp_bytes(image: Pixels, width: int) -> bytes:
 
 
 def write_mp4(path: Path, frames: Pixels, fps: float) -> None:
-    """Write an H.264 video that browsers and players open.
+    """Write an H.264 video that browsers and players open, under its name once it is whole.
 
     Players want halved colour resolution, and that wants even sizes: an odd last row or column is repeated.
 
@@ -81,12 +81,14 @@ def write_mp4(path: Path, frames: Pixels, fps: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     even = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     options = {"crf": "14", "preset": "medium"}
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    partial = path.with_name(f"{path.name}.unfinished")
+    with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width, stream.pix_fmt = even.shape[1], even.shape[2], "yuv420p"
         for frame in even:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
+    partial.replace(path)
 
 
 def write_gif(path: Path, frames: Pixels, fps: float) -> None:

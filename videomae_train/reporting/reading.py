@@ -70,6 +70,7 @@ def read_training(folder: Path, now: datetime) -> TrainingFacts:
         problems.append(f"{records.num_broken} rows of its records make no sense and are left out")
     alarms = [_picked(Alarm, row) for row in _rows(folder / "alarms.json", problems)]
     faults = [_picked(FaultyVideo, row) for row in _rows(folder / "faults.json", problems)]
+    loops = _loops(folder / "reconstructions", problems)
     signs = Signs(attempt, summary, _rank_failures(folder), _last_sign(folder), bool(records.curves))
     return TrainingFacts(
         folder=folder,
@@ -87,9 +88,7 @@ def read_training(folder: Path, now: datetime) -> TrainingFacts:
         num_faults=len(faults),
         has_checkpoint=any(folder.glob("checkpoints/*.ckpt")),
         began=str(attempt.get("began") or ""),
-        loops={
-            int(file.stem[5:]): file for file in sorted((folder / "reconstructions").glob("step-*[0-9].mp4"))
-        },
+        loops=loops,
         problems=tuple(problems),
     )
 
@@ -202,22 +201,37 @@ def _predictions(file: Path, problems: list[str]) -> VideoPredictions | None:
 
 
 def _rank_failures(folder: Path) -> tuple[str, ...]:
-    """Give what ranks of a run of several wrote as the reason of their end."""
+    """Give what ranks of a run of several wrote as the reason of their end, in this attempt."""
     ignored: list[str] = []  # a sign of life that is being written
-    beats = [_mapping(file, ignored) for file in sorted((folder / "ranks").glob("rank-*.json"))]
+    began = _changed(folder / "attempt.json") or 0.0
+    files = [
+        file for file in sorted((folder / "ranks").glob("rank-*.json")) if (_changed(file) or 0.0) >= began
+    ]
+    beats = [_mapping(file, ignored) for file in files]
     return tuple(f"rank {beat.get('rank')}: {beat['failure']}" for beat in beats if beat.get("failure"))
+
+
+def _loops(folder: Path, problems: list[str]) -> dict[int, Path]:
+    """Find the pictures that move, by their steps; a full disk may have left some of no bytes."""
+    files = sorted(folder.glob("step-*[0-9].mp4"))
+    empty = [file for file in files if file.stat().st_size == 0]
+    if empty:
+        problems.append(f"{', '.join(file.name for file in empty)}: nothing in it, and left out")
+    return {int(file.stem[5:]): file for file in files if file not in empty}
 
 
 def _last_sign(folder: Path) -> float | None:
     """Find when something in the folder last changed, in seconds since 1970."""
-    times: list[float] = []
-    for pattern in _SIGNS:
-        for file in folder.glob(pattern):
-            try:
-                times.append(file.stat().st_mtime)
-            except FileNotFoundError:  # a checkpoint that a running run has just replaced
-                continue
-    return max(times, default=None)
+    times = [_changed(file) for pattern in _SIGNS for file in folder.glob(pattern)]
+    return max((time for time in times if time is not None), default=None)
+
+
+def _changed(file: Path) -> float | None:
+    """Give when a file last changed; None where it is gone, as a checkpoint that a running run has just replaced."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _mapping(file: Path, problems: list[str], absent: str = "") -> dict[str, Any]:

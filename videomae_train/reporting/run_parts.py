@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def training_remarks(facts: TrainingFacts, name: str = "") -> list[Remark]:
         kind = "error" if facts.state.name == "failed" else "warning"
         first, *more = facts.state.words.splitlines() or [""]
         todo = (
-            f"`videomae {facts.verb} run={facts.folder}` goes on from its newest checkpoint."
+            f"`videomae {facts.verb} {shlex.quote(f'run={facts.folder}')}` goes on from its newest checkpoint."
             * facts.has_checkpoint
         )
         what = "failed: " if facts.state.name == "failed" else ""
