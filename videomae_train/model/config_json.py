@@ -69,7 +69,7 @@ def config_from_json(
     Args:
         values: The parsed file.
         where: The file's name, for errors.
-        processor: The parsed `preprocessor_config.json` beside it, for the pixels' mean and deviation.
+        processor: The pixels' mean and deviation (`image_mean`, `image_std`) of the image processor beside it.
 
     Raises:
         CheckpointError: Another model type, or a value of the wrong type.
