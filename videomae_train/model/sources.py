@@ -70,6 +70,7 @@ def open_source(
 
     Raises:
         CheckpointError: Nothing is there, or it is damaged or of no known kind.
+        ConfigError: Values contradict each other, or nothing tells the clips that it was made for.
     """
     path = Path(source)
     if path.is_file():
