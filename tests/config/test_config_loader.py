@@ -1,8 +1,12 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from videomae_train.config.loader import compose_config, load_config
-from videomae_train.config.schema import FinetuneConfig, PretrainConfig
+from videomae_train.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
 from videomae_train.errors import ConfigError
+from videomae_train.model import VideoMAEConfig
 
 GIVEN = ["data.path=x", "run=somewhere"]
 
@@ -151,6 +155,23 @@ def test_model_problems__keep_their_own_words() -> None:
 def test_finetune__wants_weights_or_a_model(sources: list[str]) -> None:
     with pytest.raises(ConfigError, match="exactly one of them"):
         load_config("finetune", compose_config("finetune", [*GIVEN, *sources]), FinetuneConfig)
+
+
+def test_clips__are_square_and_a_pair_of_equal_sides_is_one(tmp_path: Path) -> None:
+    config = VideoMAEConfig(
+        image_size=(32, 48), patch_size=8, hidden_size=24, num_hidden_layers=1, num_attention_heads=2
+    )
+    config.save_pretrained(tmp_path / "wide")
+    wide = "frames of 32x48; expected a model of square frames"
+    given = ["data.path=x", "run=somewhere", f"weights={tmp_path / 'wide'}"]
+    with pytest.raises(ConfigError, match=f"weights: {wide}"):
+        load_config("evaluate", compose_config("evaluate", given), EvaluateConfig)
+    assert f"model.image_size: {wide}" in problems_of("model.image_size=[32,48]")
+    replace(config, image_size=32).save_pretrained(tmp_path / "square")
+    record = tmp_path / "square" / "config.json"
+    record.write_text(record.read_text().replace('"image_size": 32', '"image_size": [32, 32]'))
+    given[-1] = f"weights={tmp_path / 'square'}"
+    assert load_config("evaluate", compose_config("evaluate", given), EvaluateConfig).data.size == 32
 
 
 @pytest.mark.parametrize(

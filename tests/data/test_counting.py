@@ -7,7 +7,7 @@ import pytest
 from small_clips import encode, moving_frames
 
 from videomae_train.data import counting
-from videomae_train.data.counting import count_frames
+from videomae_train.data.counting import average_rate, count_frames
 from videomae_train.data.decoding import probe_video
 from videomae_train.errors import DecodeCause, DecodeError
 
@@ -32,6 +32,14 @@ def test_count__refuses_what_is_no_video(clip: bytes) -> None:
         with pytest.raises(DecodeError) as caught:
             count_frames(content, where="clip")
         assert caught.value.cause is cause
+
+
+def test_rate__is_that_of_the_index_and_an_unknown_one_is_a_fault() -> None:
+    assert average_rate(encode(moving_frames(4), fps=30), where="clip") == 30.0
+    one_frame = encode(moving_frames(1), container="mpegts")
+    assert probe_video(one_frame, where="clip").fps == 0.0
+    with pytest.raises(DecodeError, match=r"^clip: undecodable \(an unknown rate\)"):
+        average_rate(one_frame, where="clip")
 
 
 @pytest.mark.skipif(not ZOO.is_dir(), reason="the real odd files are not here")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -37,12 +38,13 @@ def probabilities(prediction: Prediction) -> dict[str, float]:
     return {each.label: each.probability for each in prediction.classes}
 
 
+@pytest.mark.parametrize(("stride", "interval_sec"), [(2, None), (None, 0.16)])
 def test_predictions__are_the_scores_of_evaluate_to_the_last_digit(
-    weights: Path, packed_motions: Path, motion_videos: Path
+    weights: Path, packed_motions: Path, motion_videos: Path, stride: int | None, interval_sec: float | None
 ) -> None:
     options = EvaluationDataOptions(
-        path=packed_motions, selection="all", num_frames=4, windows="spread", stride=2,
-        frame_interval_sec=None, size=16, num_clips=2, num_crops=3, antialias=True,
+        path=packed_motions, selection="all", num_frames=4, windows="spread", stride=stride,
+        frame_interval_sec=interval_sec, size=16, num_clips=2, num_crops=3, antialias=True,
     )  # fmt: skip
     dataset = PackedDataset.open(packed_motions)
     loader = evaluation_loader(
@@ -52,7 +54,8 @@ def test_predictions__are_the_scores_of_evaluate_to_the_last_digit(
     keys = [dataset.key(number) for number in scores.sample_ids.tolist()]
     contents = {path.read_bytes(): path for path in (motion_videos.parent / "videos").rglob("*.mp4")}
     paths = [contents[dataset.read_bytes(number)] for number in scores.sample_ids.tolist()]
-    predictions = list(predictor_of(weights).predict(paths))
+    predictor = VideoPredictor(load_classifier(weights), options, device="cpu", num_workers=0, top_k=3)
+    predictions = list(predictor.predict(paths))
     assert len(predictions) == len(keys) == 16
     names = list(load_classifier(weights).config.id2label.values())
     for prediction, expected in zip(predictions, scores.probabilities, strict=True):
@@ -129,6 +132,30 @@ def test_order__is_kept_and_unreadable_files_are_rows(
     alone = [next(predictor_of(weights, top_k=2).predict([path])) for path in paths]
     for one, other in zip(predictions, alone, strict=True):
         assert probabilities(one) == pytest.approx(probabilities(other), abs=1e-6)
+
+
+def test_unknown_rate__is_one_file_s_fault_where_clips_are_in_seconds(
+    weights: Path, files: list[Path], tmp_path: Path
+) -> None:
+    rateless = tmp_path / "one frame.ts"
+    with av.open(rateless, "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.height = stream.width = 32
+        stream.pix_fmt = "yuv420p"
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        output.mux(stream.encode())
+    in_frames = predictor_of(weights)
+    in_seconds = VideoPredictor(
+        in_frames.model,
+        replace(in_frames.views, stride=None, frame_interval_sec=0.125),
+        device="cpu",
+        num_workers=0,
+    )
+    fault, readable = (each.fault for each in in_seconds.predict([rateless, files[0]]))
+    assert fault is not None
+    assert "unknown rate" in fault.detail
+    assert readable is None
+    assert next(in_frames.predict([rateless])).fault is None
 
 
 def test_decoder__that_crashes_costs_one_row(

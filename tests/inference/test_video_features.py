@@ -147,6 +147,16 @@ def test_views__are_those_of_predict(classifier: Path, files: list[Path]) -> Non
     assert dict(zip("ab", found, strict=True)) == pytest.approx(expected, abs=1e-5)
 
 
+def test_views__may_be_paced_in_seconds(pretrained: Path, files: list[Path]) -> None:
+    in_frames = VideoFeatures.from_pretrained(pretrained, num_clips=2, stride=2, num_workers=0, device="cpu")
+    views = replace(in_frames.clips, stride=None, frame_interval_sec=2 / 16)
+    in_seconds = VideoFeatures(in_frames.model, views, num_workers=0, device="cpu")
+    (expected,), (found,) = (each.extract(find_videos(files[0])) for each in (in_frames, in_seconds))
+    assert found.fault is None
+    np.testing.assert_array_equal(found.start_frames, expected.start_frames)
+    np.testing.assert_array_equal(found.features, expected.features)
+
+
 def test_features__do_not_depend_on_the_other_videos_or_workers(pretrained: Path, files: list[Path]) -> None:
     one = by_key(list(extractor_of(pretrained).extract(find_videos(files))))
     other = by_key(list(extractor_of(pretrained, num_workers=2).extract(find_videos(files[::-2]))))

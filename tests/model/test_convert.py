@@ -23,6 +23,7 @@ from videomae_train.model import (
     VideoMAEForVideoClassification,
     VideoMAEModel,
     convert,
+    read_config,
 )
 from videomae_train.model.inference import infer_config
 from videomae_train.model.sources import open_source
@@ -108,6 +109,37 @@ def test_average_weights__are_taken_when_asked_for(
     assert all((tensor == 1).all() for tensor in opened.state.values())
     with pytest.raises(CheckpointError, match="absent"):
         open_source(tmp_path / "file.pth", config=classifier.config, entry="absent")
+
+
+def test_classifier_of_other_clips__is_refused_where_its_command_line_tells(tmp_path: Path) -> None:
+    """Positions are in no file, so the numbers would be wrong without a sign."""
+    released = VideoMAEConfig(
+        hidden_size=384, num_attention_heads=6, num_hidden_layers=1, decoder_hidden_size=192,
+        decoder_num_attention_heads=3, decoder_num_hidden_layers=1,
+    )  # fmt: skip
+    classifier = VideoMAEForVideoClassification(released.with_labels(2)).state_dict()
+    file = tmp_path / "file.pth"
+    for args, clips in (
+        (Namespace(num_frames=16, num_segments=2), "32 frames of 224x224"),
+        ({"num_frames": 64}, "64 frames of 224x224"),
+        (Namespace(num_frames=16, input_size=112), "16 frames of 112x112"),
+    ):
+        torch.save({"model": classifier, "args": args}, file)
+        with pytest.raises(
+            ConfigError, match=f"args: clips of {clips}; expected 16 frames of 224x224.*--config"
+        ):
+            open_source(file)
+    longer = replace(released, num_frames=32).with_labels(2)
+    longer.save_pretrained(tmp_path / "longer")
+    convert(file, tmp_path / "hf", to=Layout.HF, config=read_config(tmp_path / "longer"))
+    assert VideoMAEForVideoClassification.from_pretrained(tmp_path / "hf").config.grid.t == 16
+    for args in (Namespace(num_frames=16, num_segments=1, input_size=224), Namespace(lr=1.0), {}, None):
+        torch.save({"model": classifier, "args": args}, file)
+        assert open_source(file).config.num_frames == 16
+    torch.save(
+        {"model": VideoMAEForPreTraining(released).state_dict(), "args": Namespace(num_frames=32)}, file
+    )
+    assert open_source(file).config.num_frames == 16
 
 
 def test_half_precision_file__is_read_into_float32(

@@ -97,6 +97,13 @@ def test_values__travel_through_both_systems(tmp_path: Path) -> None:
     assert (back(SMALL)["pixel_values"][0] == ours(SMALL)["pixel_values"][0]).all()
 
 
+def test_video_processor__saved_alone_by_transformers_is_read(tmp_path: Path) -> None:
+    theirs = transformers.VideoMAEVideoProcessor(image_mean=[0.1, 0.2, 0.3], do_normalize=True)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert [file.name for file in (tmp_path / "theirs").iterdir()] == ["video_preprocessor_config.json"]
+    assert VideoMAEImageProcessor.from_pretrained(tmp_path / "theirs").image_mean == (0.1, 0.2, 0.3)
+
+
 def test_old_files__give_sizes_as_numbers(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text('{"size": 48, "crop_size": 40}')
     processor = VideoMAEImageProcessor.from_pretrained(tmp_path)

@@ -130,8 +130,22 @@ def test_json__from_the_hub_fills_in_what_transformers_leaves_out() -> None:
     assert not config_from_json({"model_type": "videomae", "qv_bias": False}, where="test").qkv_bias
 
 
+def test_json__with_a_pair_of_equal_sides_is_square() -> None:
+    values = {"model_type": "videomae", "image_size": [112, 112], "patch_size": [16, 16]}
+    read = config_from_json(values, where="test")
+    assert (read.image_size, read.patch_size) == (112, 16)
+    assert config_from_json({**values, "image_size": [112, 224]}, where="test").image_size == (112, 224)
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"model_type": "vit"}, {"hidden_size": "768"}, {"qkv_bias": 1}, {"image_size": "a"}]
+    "wrong",
+    [
+        {"model_type": "vit"},
+        {"hidden_size": "768"},
+        {"qkv_bias": 1},
+        {"image_size": "a"},
+        {"image_size": ["a", "a"]},
+    ],
 )
 def test_json__with_a_wrong_value_is_refused(wrong: dict) -> None:
     with pytest.raises(CheckpointError, match=next(iter(wrong))):

@@ -16,7 +16,7 @@ from small_models import random_clips, shake
 from torch import Tensor
 from torch.nn import functional as F
 
-from videomae_train.errors import CheckpointError
+from videomae_train.errors import CheckpointError, ConfigError
 from videomae_train.model import (
     VideoMAEConfig,
     VideoMAEForPreTraining,
@@ -24,6 +24,7 @@ from videomae_train.model import (
     VideoMAEImageProcessor,
     VideoMAEModel,
     config_record,
+    normalise_clips,
     read_config,
     sources,
 )
@@ -280,6 +281,58 @@ def test_sharded_pickles__are_read_whole(square: VideoMAEConfig, tmp_path: Path)
     (tmp_path / "w" / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     again = VideoMAEModel.from_pretrained(tmp_path / "w").state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("file", ["preprocessor_config.json", "video_preprocessor_config.json"])
+@pytest.mark.parametrize("normalises", [True, False])
+def test_statistics__of_the_folders_processor_give_its_pixels(
+    square: VideoMAEConfig, tmp_path: Path, file: str, normalises: bool
+) -> None:
+    """A video processor that transformers 5 saved alone counts as well; one that does not normalise is no mean."""
+    folder = foreign_folder(square, tmp_path)
+    values = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "do_normalize": normalises}
+    size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    (folder / file).write_text(json.dumps({**values, **size, "do_rescale": True, "rescale_factor": 1 / 255}))
+    config = read_config(folder)
+    assert (config.image_mean, config.image_std) == (
+        ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)) if normalises else ((0.0,) * 3, (1.0,) * 3)
+    )
+    clip = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    pixels = VideoMAEImageProcessor.from_pretrained(folder)(clip, return_tensors="pt").pixel_values
+    torch.testing.assert_close(normalise_clips(clip[None], config.image_mean, config.image_std), pixels)
+
+
+def foreign_folder(config: VideoMAEConfig, parent: Path) -> Path:
+    """Save weights as transformers would: the pixels' statistics are the image processor's alone."""
+    folder = parent / "foreign"
+    VideoMAEModel(config).save_pretrained(folder)
+    values = json.loads((folder / "config.json").read_text())
+    kept = {key: value for key, value in values.items() if key not in ("image_mean", "image_std")}
+    (folder / "config.json").write_text(json.dumps(kept))
+    (folder / "preprocessor_config.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"do_rescale": False}, "do_rescale false"),
+        ({"rescale_factor": 1 / 127.5}, "rescale_factor 0.0078"),
+        ({"do_rescale": False, "rescale_factor": 1 / 255, "do_normalize": False}, "do_rescale false"),
+    ],
+)
+def test_statistics__of_pixels_on_another_scale_are_refused_unless_the_configuration_has_its_own(
+    square: VideoMAEConfig, tmp_path: Path, values: dict[str, object], named: str
+) -> None:
+    folder = foreign_folder(square, tmp_path)
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    for read in (read_config, open_source):
+        with pytest.raises(ConfigError, match=rf"preprocessor_config\.json: {named}"):
+            read(folder)
+    record = json.loads((folder / "config.json").read_text())
+    own = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    (folder / "config.json").write_text(json.dumps(record | own))
+    assert read_config(folder).image_mean == (0.1, 0.2, 0.3)
 
 
 @pytest.mark.parametrize("source", ["/no/such/folder", "./gone", "../gone", "runs/gone", "gone"])

@@ -5,10 +5,10 @@ Two fields never stand in YAML: a clip's frames and size follow from the model t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -105,7 +105,8 @@ class PretrainConfig(TrainingConfig):
         if not _given(values, "model", "data"):
             return values  # the validation that follows names what is missing
         model = values["model"]
-        return with_clip_shape(values, num_frames=model["num_frames"], size=model["image_size"])
+        size = _side(model["image_size"], where="model.image_size")
+        return with_clip_shape(values, num_frames=model["num_frames"], size=size)
 
     @model_validator(mode="after")
     def _check_layer_decay(self) -> Self:
@@ -160,7 +161,8 @@ class FinetuneConfig(TrainingConfig):
             )
         if model is None:
             return with_clip_shape_of_weights(values)
-        return with_clip_shape(values, num_frames=model["num_frames"], size=model["image_size"])
+        size = _side(model["image_size"], where="model.image_size")
+        return with_clip_shape(values, num_frames=model["num_frames"], size=size)
 
     @model_validator(mode="after")
     def _check_probe(self) -> Self:
@@ -249,11 +251,13 @@ def with_clip_shape_of_weights(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         CheckpointError: There is no such weights folder.
+        ConfigError: Its frames are not square, or as `with_clip_shape`.
     """
     if not isinstance(values["weights"], str | Path):
         return dict(values)
     model = read_config(Path(values["weights"]))
-    return with_clip_shape(values, num_frames=model.num_frames, size=model.image_size)
+    size = _side(model.image_size, where="weights")
+    return with_clip_shape(values, num_frames=model.num_frames, size=size)
 
 
 def with_clip_shape(values: Mapping[str, Any], *, num_frames: int, size: Any) -> dict[str, Any]:
@@ -271,3 +275,22 @@ def with_clip_shape(values: Mapping[str, Any], *, num_frames: int, size: Any) ->
             todo="Change model.num_frames or model.image_size instead.",
         )
     return {**values, "data": {**values["data"], "num_frames": num_frames, "size": size}}
+
+
+def _side(image_size: Any, *, where: str) -> Any:
+    """Give the side of a model's square frames; the validation that follows names what is no size at all.
+
+    Raises:
+        ConfigError: The frames are not square.
+    """
+    if not isinstance(image_size, list | tuple) or not image_size:
+        return image_size
+    sides = cast("Sequence[object]", image_size)
+    if all(side == sides[0] for side in sides):
+        return sides[0]
+    raise ConfigError(
+        where=where,
+        came=f"frames of {'x'.join(map(str, sides))}",
+        expected="a model of square frames",
+        todo="Take other weights, or give model.image_size as one number.",
+    )

@@ -21,9 +21,9 @@ from videomae_train.data.options import ViewOptions
 from videomae_train.data.sliding import SlidingWindows, Window, sliding_windows
 from videomae_train.data.source_files import open_source_file, read_source_file
 from videomae_train.data.stand_ins import make_fault
-from videomae_train.data.video_files import file_views
+from videomae_train.data.video_files import file_video, file_views
 from videomae_train.data.video_table import VideoNames
-from videomae_train.data.views import Video, evaluation_windows
+from videomae_train.data.views import evaluation_windows
 from videomae_train.data.watch import decoding
 from videomae_train.errors import DecodeError, VideoMAETrainError
 from videomae_train.types import Fault
@@ -212,7 +212,7 @@ def _joined(place: int, windows: Sequence[Window], num_frames: int, options: Cli
 
 def _views(place: int, content: bytes, where: str, options: ViewOptions) -> ClipPiece:
     clips, num_frames = file_views(content, where, options)
-    starts = evaluation_windows(Video(content, num_frames, 0.0, where), options)[:, 0]
+    starts = evaluation_windows(file_video(content, num_frames, where, options), options)[:, 0]
     starts = np.repeat(starts, options.num_crops)
     times = frame_times(content, num_frames, where=where)
     return ClipPiece(

@@ -1,4 +1,4 @@
-"""How many frames a video has and when they are shown, without decoding it where its packets tell."""
+"""How many frames a video has, when they are shown and at what rate, without decoding it where its packets tell."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from videomae_train.data.container import (
     typed_errors,
 )
 from videomae_train.data.decoding import probe_video
+from videomae_train.errors import DecodeCause, DecodeError
 
 
 def count_frames(video: bytes, *, where: str) -> int:
@@ -54,3 +55,26 @@ def frame_times(video: bytes, num_frames: int, *, where: str) -> np.ndarray:
             return (np.array(stamps) - stamps[0]) * float(stream.time_base)
         rate = float(stream.average_rate or np.nan)
     return np.arange(num_frames) / rate
+
+
+def average_rate(video: bytes, *, where: str) -> float:
+    """Say a video's average frames per second, to the digit as the index of a packed set has it.
+
+    Args:
+        video: The file's content.
+        where: The place that an error names.
+
+    Raises:
+        DecodeError: There is no video, or the file does not state its rate.
+    """
+    with typed_errors(video, where), opened(video) as (_, stream):
+        rate = float(np.float32(stream.average_rate or 0))  # an index holds rates in 32 bits
+    if rate > 0:
+        return rate
+    raise DecodeError(
+        where=where,
+        cause=DecodeCause.UNDECODABLE,
+        came="an unknown rate",
+        expected="a file that states its frames per second, for clips whose frames are so many seconds apart",
+        todo="Re-encode the file, or count clips in frames (--stride).",
+    )

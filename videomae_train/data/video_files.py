@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from videomae_train.data.counting import count_frames
+from videomae_train.data.counting import average_rate, count_frames
 from videomae_train.data.decoding import probe_video
 from videomae_train.data.loader import BatchLoader, make_loader
 from videomae_train.data.options import LoaderOptions, ViewOptions
@@ -55,7 +55,7 @@ class VideoFileDataset(Dataset[VideoFileItem]):
 
     Args:
         paths: The files.
-        options: Which views are taken; `frame_interval_sec` is not for files, whose rate nobody checked.
+        options: Which views are taken; with `frame_interval_sec` a file that does not state its rate is faulty.
         known_faults: Files that are taken for unreadable without trying, by their places.
     """
 
@@ -96,14 +96,24 @@ def file_views(content: bytes, where: str, options: ViewOptions) -> tuple[Tensor
     Where the packets promised frames that do not come, those are counted that do.
 
     Raises:
-        DecodeError: It is not decodable.
+        DecodeError: It is not decodable, or its rate is unknown where the views need it.
     """
-    num_frames = count_frames(content, where=where)
+    video = file_video(content, count_frames(content, where=where), where, options)
     try:
-        return evaluation_views(Video(content, num_frames, 0.0, where), options), num_frames
+        return evaluation_views(video, options), video.num_frames
     except DecodeError:
-        num_frames = probe_video(content, where=where).num_frames
-        return evaluation_views(Video(content, num_frames, 0.0, where), options), num_frames
+        video = video._replace(num_frames=probe_video(content, where=where).num_frames)
+        return evaluation_views(video, options), video.num_frames
+
+
+def file_video(content: bytes, num_frames: int, where: str, options: ViewOptions) -> Video:
+    """Give a file as a packed set gives its videos; its rate is read only where the views are paced in seconds.
+
+    Raises:
+        DecodeError: The rate is needed, and the file does not state it.
+    """
+    fps = 0.0 if options.frame_interval_sec is None else average_rate(content, where=where)
+    return Video(content, num_frames, fps, where)
 
 
 def collate_files(items: Sequence[VideoFileItem]) -> VideoFileBatch:

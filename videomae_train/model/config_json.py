@@ -69,7 +69,7 @@ def config_from_json(
     Args:
         values: The parsed file.
         where: The file's name, for errors.
-        processor: The parsed `preprocessor_config.json` beside it, for the pixels' mean and deviation.
+        processor: The pixels' mean and deviation (`image_mean`, `image_std`) of the image processor beside it.
 
     Raises:
         CheckpointError: Another model type, or a value of the wrong type.
@@ -119,6 +119,7 @@ def _neutral(num_channels: int) -> dict[str, object]:
     return {"image_mean": [0.0] * num_channels, "image_std": [1.0] * num_channels}
 
 
+_SQUARES = ("image_size", "patch_size")  # two equal numbers are one
 _TUPLES = ("image_size", "image_mean", "image_std", "position_grid")
 
 
@@ -126,8 +127,8 @@ def _typed(name: str, value: object, where: str) -> object:
     """Turn a JSON value into what the field holds, or refuse it."""
     if name == "id2label" and isinstance(value, dict):
         return {int(number): str(label) for number, label in cast("dict[str, object]", value).items()}
-    if name == "patch_size" and isinstance(value, list) and len(set(cast("list[object]", value))) == 1:
-        return cast("list[object]", value)[0]
+    if name in _SQUARES and isinstance(value, list) and len(set(cast("list[object]", value))) == 1:
+        return _typed(name, cast("list[object]", value)[0], where)
     if name in _TUPLES and isinstance(value, list):
         return tuple(cast("list[object]", value))
     if name == "position_grid" and value is None:

@@ -46,7 +46,7 @@ def config_from_v2(
     Args:
         values: The parsed `config.json`.
         where: The file's name, for errors.
-        processor: The parsed `preprocessor_config.json` beside it, for the pixels' mean and deviation.
+        processor: The pixels' mean and deviation (`image_mean`, `image_std`) of the image processor beside it.
 
     Raises:
         CheckpointError: An option that no model here computes, or a key of unknown meaning.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isclose
 from pathlib import Path
 from typing import cast
 
@@ -10,10 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from videomae_train.errors import CheckpointError
+from videomae_train.errors import CheckpointError, ConfigError
 from videomae_train.model.pickles import load_pickle
 
 CONFIG, TENSORS, PROCESSOR, CARD = "config.json", "model.safetensors", "preprocessor_config.json", "README.md"
+VIDEO_PROCESSOR = "video_preprocessor_config.json"
 PICKLE, PICKLE_SHARDS = "pytorch_model.bin", "pytorch_model-*.bin"
 
 
@@ -54,6 +56,42 @@ def read_json(path: Path) -> dict[str, object]:
     if not isinstance(values, dict):
         raise _unreadable(path, TypeError("no JSON object"))
     return cast("dict[str, object]", values)
+
+
+def processor_file(folder: Path) -> Path:
+    """Find the image processor's file; where transformers 5 wrote its video processor alone, that one's."""
+    image, video = folder / PROCESSOR, folder / VIDEO_PROCESSOR
+    return video if video.is_file() and not image.is_file() else image
+
+
+def read_statistics(folder: Path) -> dict[str, object]:
+    """Read image_mean and image_std, of pixels in [0, 1], off the image processor's file, as far as there are any.
+
+    Raises:
+        CheckpointError: The file is damaged.
+        ConfigError: The values are for pixels of another scale than [0, 1].
+    """
+    file = processor_file(folder)
+    values = read_json(file) if file.is_file() else {}
+    _check_scale(values, file)
+    means = values.get("image_mean")
+    if values.get("do_normalize") is False:
+        channels = len(cast("list[object]", means)) if isinstance(means, list) else 3
+        return {"image_mean": [0.0] * channels, "image_std": [1.0] * channels}
+    return {key: values[key] for key in ("image_mean", "image_std") if key in values}
+
+
+def _check_scale(processor: dict[str, object], file: Path) -> None:
+    factor = processor.get("rescale_factor")
+    usual = factor is None or (isinstance(factor, float) and isclose(factor, 1 / 255, rel_tol=1e-6))
+    if usual and processor.get("do_rescale") is not False:
+        return
+    raise ConfigError(
+        where=str(file),
+        came=f"rescale_factor {factor}" if not usual else "do_rescale false",
+        expected="bytes that become pixels in [0, 1]: do_rescale true, rescale_factor 1/255",
+        todo="Give image_mean and image_std of such pixels in config.json, or correct this file.",
+    )
 
 
 def _read_file(path: Path, trust_pickle: bool) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from videomae_train.errors import CheckpointError, ConfigError
-from videomae_train.model.folder_files import PROCESSOR
+from videomae_train.model.folder_files import PROCESSOR, processor_file
 from videomae_train.model.saving import processor_to_json
 from videomae_train.model.sources import folder_of, read_config
 
@@ -103,6 +103,7 @@ class VideoMAEImageProcessor:
     def from_pretrained(cls, source: str | Path) -> Self:
         """Read `preprocessor_config.json` of a weights folder, a run's folder or a hub id.
 
+        Where transformers 5 saved its video processor alone, `video_preprocessor_config.json` has the values.
         For one file (official weights, a run's checkpoint) the values follow from its configuration.
 
         Raises:
@@ -111,13 +112,14 @@ class VideoMAEImageProcessor:
         if Path(source).is_file():
             return cls(**_own_values(processor_to_json(read_config(source))))
         folder = folder_of(source)
-        if not (folder / PROCESSOR).is_file():
-            folder = folder / "weights"
+        file = processor_file(folder)
+        if not file.is_file():
+            file = processor_file(folder / "weights")
         try:
-            values = json.loads((folder / PROCESSOR).read_text())
+            values = json.loads(file.read_text())
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                where=str(folder / PROCESSOR),
+                where=str(file),
                 came=f"{type(error).__name__}: {error}",
                 expected="a weights folder with an image processor's values",
                 todo="Save the folder again, or make the processor from its values.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import cast
 
 from torch import Tensor
 
-from videomae_train.errors import CheckpointError
+from videomae_train.errors import CheckpointError, ConfigError
 from videomae_train.model.config import VideoMAEConfig, on_trained_grid
 from videomae_train.model.config_json import CLASSIFICATION, ENCODER, PRETRAINING, config_from_json
 from videomae_train.model.inference import infer_config
@@ -45,6 +46,7 @@ def read_official(
 
     Raises:
         CheckpointError: The file is unreadable, has no such entry, or holds no VideoMAE.
+        ConfigError: A classifier of other clips than the released ones, as its command line in the file says.
     """
     loaded = load_pickle(path, trust=trust_pickle)
     contents = _entry(loaded, entry, path)
@@ -53,7 +55,7 @@ def read_official(
     state = from_official(tensors, where=str(path))
     written = _written_config(loaded, path)
     if config is None:
-        config = written or infer_config(state, where=str(path))
+        config = written or _inferred_config(state, loaded, path)
     elif written is not None:
         config = on_trained_grid(config, written)
     return OfficialFile(config, architecture_of_tensors(state), state, dropped)
@@ -135,3 +137,34 @@ def _written_config(loaded: object, path: Path) -> VideoMAEConfig | None:
     if not isinstance(values, dict) or "model_type" not in values:
         return None
     return config_from_json(cast("dict[str, object]", values), where=f"{path}, config")
+
+
+def _inferred_config(state: Mapping[str, Tensor], loaded: object, path: Path) -> VideoMAEConfig:
+    config = infer_config(state, where=str(path))
+    if architecture_of_tensors(state) == CLASSIFICATION:
+        _check_clips(config, cast("dict[str, object]", loaded).get("args"), path)
+    return config
+
+
+def _check_clips(config: VideoMAEConfig, args: object, path: Path) -> None:
+    """Refuse a classifier whose command line tells of other clips: positions are in no file, nothing else would show.
+
+    Not for pretraining files: there the published code does not heed num_frames.
+
+    Raises:
+        ConfigError: It does.
+    """
+    said: object = vars(args) if isinstance(args, Namespace) else args
+    counts = {"num_frames": config.num_frames, "num_segments": 1, "input_size": config.frame_size[0]}
+    if isinstance(said, Mapping):
+        values = cast("Mapping[str, object]", said)
+        counts |= {name: value for name in counts if isinstance(value := values.get(name), int)}
+    frames, size = counts["num_frames"] * counts["num_segments"], counts["input_size"]
+    if (frames, size) != (config.num_frames, config.frame_size[0]):
+        raise ConfigError(
+            where=f"{path}, args",
+            came=f"clips of {frames} frames of {size}x{size}",
+            expected=f"{config.num_frames} frames of {config.frame_size[0]}x{config.frame_size[0]}, as released",
+            todo="Convert it with the architecture, these num_frames and image_size in it: `videomae convert --config "
+            "FOLDER` (config= in Python); VideoMAEConfig(...).save_pretrained(FOLDER) writes one.",
+        )

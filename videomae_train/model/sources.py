@@ -20,6 +20,7 @@ from videomae_train.model.folder_files import (
     PICKLE_SHARDS,
     PROCESSOR,
     read_json,
+    read_statistics,
     read_tensors,
 )
 from videomae_train.model.layouts import from_hugging_face
@@ -69,6 +70,7 @@ def open_source(
 
     Raises:
         CheckpointError: Nothing is there, or it is damaged or of no known kind.
+        ConfigError: Values contradict each other, or nothing tells the clips that it was made for.
     """
     path = Path(source)
     if path.is_file():
@@ -184,9 +186,14 @@ def _weights_of(folder: Path) -> Path:
 
 
 def _folder_config(folder: Path) -> tuple[VideoMAEConfig, str | None]:
-    """Read a folder's configuration and class; None for VideoMAE V2's, whose tensors tell the class."""
+    """Read a folder's configuration and class; None for VideoMAE V2's, whose tensors tell the class.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+        ConfigError: Values contradict each other, or the image processor's are of pixels that are not in [0, 1].
+    """
     values = read_json(folder / CONFIG)
-    processor = read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else None
+    processor = None if "image_mean" in values else read_statistics(folder)
     where = str(folder / CONFIG)
     if isinstance(values.get("model_config"), dict):
         return config_from_v2(values, where=where, processor=processor), None
