@@ -368,6 +368,23 @@ def test_signal__gives_a_validation_up_and_the_resumed_run_makes_up_for_it(tmp_p
     assert later.at[TOTAL] == figures.at[TOTAL]
 
 
+@pytest.mark.parametrize(("rank", "is_kept"), [(0, True), (1, False)])
+def test_best_weights__of_a_checkpoint_are_copied_by_rank_0_alone(
+    monkeypatch: pytest.MonkeyPatch, rank: int, is_kept: bool
+) -> None:
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: rank)
+    loaded = validation(lambda _: None)
+    weight = torch.ones(2)
+    loaded.load_state_dict(
+        {"conditions": "these", "last_step": 2, "best": (2, 0.5), "weights": {"a": weight}}
+    )
+    state = loaded.state_dict()
+    assert state["best"] == (2, 0.5), "every rank knows what the best is"
+    assert (state["weights"] is not None) == is_kept
+    assert not is_kept or state["weights"]["a"].data_ptr() != weight.data_ptr()
+
+
 class RankFigures(Figures):
     """Writes what each rank had, since a forked rank takes its objects with it; and the signs that each gave."""
 

@@ -85,8 +85,11 @@ class Validation(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best so far up again, if it is by the same videos and views."""
         if state_dict["conditions"] == self._conditions:
-            self._last_step, self._best_weights = state_dict["last_step"], state_dict["weights"]
+            self._last_step, weights = state_dict["last_step"], state_dict["weights"]
             self._best = Best(*state_dict["best"]) if state_dict["best"] else None
+            if _is_first() and weights is not None:
+                # They stay for long: copied, they keep no checkpoint mapped that is removed meanwhile.
+                self._best_weights = {name: tensor.clone() for name, tensor in weights.items()}
         elif _is_first():
             was = state_dict["conditions"]
             print(
