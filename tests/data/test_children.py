@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,11 @@ def work(item: int | str) -> object:
     return item
 
 
-def killed_once(marker: Path) -> str:
-    """As when a batch system ends a child that worked on something harmless."""
+def killed_once(number: signal.Signals, marker: Path) -> str:
+    """As when a batch system ends, or stops for a while, a child that works on something harmless."""
     if not marker.exists():
         marker.touch()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
     return "done"
 
 
@@ -54,9 +55,12 @@ def test_children__hangs_and_crashes_cost_one_item_each(processes: int) -> None:
     assert outcomes(items, processes, 0.3) == [0, hung, 1, aborted, 2, killed, 3, hung]
 
 
-def test_children__a_signal_from_outside_is_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM])
+def test_children__a_signal_that_may_come_from_outside_is_tried_again(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     marker = tmp_path / "was here"
-    with children_at_work(killed_once, [marker], processes=1, timeout_sec=60) as results:
+    with children_at_work(partial(killed_once, number), [marker], processes=1, timeout_sec=60) as results:
         assert [outcome for _, outcome in results] == ["done"]
     assert marker.exists()
 

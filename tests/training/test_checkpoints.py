@@ -208,6 +208,20 @@ def test_ranks__resume_from_the_one_that_rank_0_found_intact(
     assert capfd.readouterr().err.count("step-00000006.ckpt.damaged") == 1
 
 
+def test_loading__maps_the_file_and_writes_nothing_into_it(tmp_path: Path) -> None:
+    run(tmp_path, until=2)
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    loaded = StepCheckpoint(tmp_path, SavingOptions(None, None, 1)).files.load_checkpoint(tmp_path)
+    assert str(newest) in Path("/proc/self/maps").read_text()
+    moment = loaded["optimizer_states"][0]["state"][0]["exp_avg"]
+    before = moment.clone()
+    moment += 1
+    assert checkpoint_files.damage_of(newest) is None
+    newest.unlink()  # as when newer ones are there
+    assert torch.equal(moment, before + 1)
+
+
 class Gate:
     """Holds back what is being written until it is opened, and notes at which step that was."""
 

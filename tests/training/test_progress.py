@@ -1,5 +1,6 @@
 """What a person sees while a run goes on."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from rich.console import Console
 from stepping import Batches, fit, make_module
 
 from videomae_train.training import progress
-from videomae_train.training.progress import Baselines, StepProgress
+from videomae_train.training.checkpoint_files import newest_checkpoint
+from videomae_train.training.progress import Baselines, FaultList, StepProgress
+from videomae_train.types import Fault
 
 BESIDE = Baselines({"baseline/predict_mean": 0.98765, "baseline/copy_nearest": 1.23456})
 
@@ -53,3 +56,21 @@ def test_narrow_terminal__shows_time_left_and_every_figure(
     assert "left" in last
     assert "GiB" in last
     assert "\u2026" not in last, "nothing is cut off"
+
+
+def test_faults__that_only_the_last_save_gathers_are_written_and_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = Fault("broken", "shard-000000.tar", 99, -1, "truncated", "cut")
+    listed = tmp_path / "faults.json"
+    module = make_module(4, log_every_steps=100)
+    fit(module, Batches(0, 4, (fault,)), tmp_path, until=1, also=[FaultList(listed)])
+    written = json.loads(listed.read_text())
+    assert [each["key"] for each in written] == [each.key for each in module.faults]
+    said = capsys.readouterr().err
+    assert said.count("unreadable, replaced: broken") == len(written) > 0
+    listed.unlink()  # as when the run was killed before it wrote
+    resumed, ckpt = make_module(4, log_every_steps=100), newest_checkpoint(tmp_path)
+    fit(resumed, Batches(4, 4), tmp_path, until=2, ckpt=ckpt, also=[FaultList(listed)])
+    assert json.loads(listed.read_text()) == written
+    assert "unreadable" not in capsys.readouterr().err

@@ -26,6 +26,15 @@ def test_updated__tells_life_from_progress() -> None:
     assert (moved.beat_at, moved.progressed_at) == (30, 30)
 
 
+def test_excused__the_watchers_own_standstill_is_nobodys_silence() -> None:
+    slept = seen(BEAT, 90, 30).excused(1000, 1100)
+    assert (slept.beat_at, slept.progressed_at) == (1090, 1030)
+    assert verdict_at(1150, slept) is None
+    assert verdict_at(1151, slept) is not None, "what it was silent before and after counts"
+    fresh = seen(None, 0).updated(BEAT, 1099).excused(1000, 1100)
+    assert (fresh.beat_at, fresh.progressed_at) == (1100, 1100)
+
+
 def test_judge__silence_is_named_with_rank_node_process_and_place() -> None:
     assert verdict_at(60, seen(BEAT, 0)) is None
     verdict = verdict_at(61, seen(BEAT, 0))

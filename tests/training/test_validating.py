@@ -348,24 +348,72 @@ def test_best_by_other_conditions__is_not_carried_on(
     assert "now by others; the best by these no longer counts" in capfd.readouterr().err
 
 
+def stopped_in_validation(folder: Path, *, every: int, first_step: int = 0) -> int:
+    """Train until a signal comes in the first validation; gives the step of the checkpoint that is left."""
+    module = module_of()
+    with StopRequest() as stop:
+        asked = lambda: ToScore(on=lambda: stop.number or os.kill(os.getpid(), signal.SIGTERM))  # noqa: E731
+        saving = StepCheckpoint(folder, SavingOptions(100, None, 9), stop=stop)
+        looking = validation(Kept(module), every=every, batches=asked, stop=stop)
+        trainer = pl.Trainer(
+            accelerator="cpu", max_steps=TOTAL, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, callbacks=[looking, saving], plugins=[saving.files],
+        )  # fmt: skip
+        leave_signals_to_us(trainer)
+        ckpt = newest_checkpoint(folder) if first_step else None
+        data = torch.utils.data.DataLoader(Labeled(first_step), batch_size=None)
+        trainer.fit(module, data, ckpt_path=ckpt)
+    assert (saving.stopped_by, module.validation) == ("SIGTERM", {})
+    return module.step
+
+
 def test_signal__gives_a_validation_up_and_the_resumed_run_makes_up_for_it(tmp_path: Path) -> None:
     straight, figures = module_of(), Figures()
     train(tmp_path / "straight", straight, validation(Kept(straight)), figures)
-    module, later, resumed = module_of(), Figures(), module_of()
-    with StopRequest() as stop:
-        asked = lambda: ToScore(on=lambda: stop.number or os.kill(os.getpid(), signal.SIGTERM))  # noqa: E731
-        saving = StepCheckpoint(tmp_path, SavingOptions(100, None, 9), stop=stop)
-        trainer = pl.Trainer(
-            accelerator="cpu", max_steps=TOTAL, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, callbacks=[validation(Kept(module), batches=asked, stop=stop), saving],
-            plugins=[saving.files],
-        )  # fmt: skip
-        leave_signals_to_us(trainer)
-        trainer.fit(module, torch.utils.data.DataLoader(Labeled(), batch_size=None))
-    assert (module.step, saving.stopped_by, module.validation) == (2, "SIGTERM", {})
+    later, resumed = Figures(), module_of()
+    assert stopped_in_validation(tmp_path, every=2) == 2
     train(tmp_path, resumed, validation(Kept(resumed)), later, first_step=2)
     assert later.at[3] == figures.at[2], "before the third step, of the weights after two"
     assert later.at[TOTAL] == figures.at[TOTAL]
+
+
+def steps_scored_from(folder: Path, first_step: int) -> list[int]:
+    module, scored = module_of(), list[int]()
+    looking = validation(Kept(module), every=3, batches=lambda: scored.append(module.step) or ToScore())
+    train(folder, module, looking, first_step=first_step)
+    return scored
+
+
+def test_second_signal__in_what_makes_up_for_a_validation_loses_none(tmp_path: Path) -> None:
+    assert stopped_in_validation(tmp_path, every=3) == 3
+    assert stopped_in_validation(tmp_path, every=3, first_step=3) == 4
+    assert steps_scored_from(tmp_path, 4) == [4, 6]
+
+
+@pytest.mark.parametrize("had_validation", [True, False])
+def test_resumed_run__that_missed_no_validation_makes_up_for_none(
+    tmp_path: Path, had_validation: bool
+) -> None:
+    module = module_of()
+    train(tmp_path, module, *[validation(Kept(module), every=3)] * had_validation, until=4)
+    assert steps_scored_from(tmp_path, 4) == [6]
+
+
+@pytest.mark.parametrize(("rank", "is_kept"), [(0, True), (1, False)])
+def test_best_weights__of_a_checkpoint_are_copied_by_rank_0_alone(
+    monkeypatch: pytest.MonkeyPatch, rank: int, is_kept: bool
+) -> None:
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: rank)
+    loaded = validation(lambda _: None)
+    weight = torch.ones(2)
+    loaded.load_state_dict(
+        {"conditions": "these", "last_step": 2, "best": (2, 0.5), "weights": {"a": weight}}
+    )
+    state = loaded.state_dict()
+    assert state["best"] == (2, 0.5), "every rank knows what the best is"
+    assert (state["weights"] is not None) == is_kept
+    assert not is_kept or state["weights"]["a"].data_ptr() != weight.data_ptr()
 
 
 class RankFigures(Figures):

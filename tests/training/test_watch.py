@@ -96,6 +96,36 @@ def test_thread__beats_while_the_loop_is_busy(tmp_path: Path) -> None:
     watch.teardown(trainer_of(0), MODULE, "fit")
 
 
+class Passes:
+    """Stands in for the event that ends a watch: after the last of the given seconds, which pass by no real clock."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self._seconds, self.now = iter(seconds), 0.0
+
+    def wait(self, _: float) -> bool:
+        second = next(self._seconds, None)
+        self.now += second or 0.0
+        return second is None
+
+    def is_set(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [([0.5, 1000.0, 0.5], 0), ([0.5] * 12, 1), ([1000.0] * 7, 1)])
+def test_thread__counts_silence_only_while_it_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: list[float], ends: int
+) -> None:
+    passes, ended = Passes(seconds), list[object]()
+    monkeypatch.setattr("videomae_train.training.watch.time", SimpleNamespace(monotonic=lambda: passes.now))
+    monkeypatch.setattr(RankWatch, "_ending", property(lambda _: passes, lambda *_: None), raising=False)
+    monkeypatch.setattr(RankWatch, "_end_process", lambda _, verdict: ended.append(verdict))
+    write_heartbeat_in(tmp_path, Heartbeat(1, "n2", "elsewhere", 4711, 1, 8, 4, "computing", None))
+    watch = RankWatch(tmp_path, timeout_sec=5)
+    watch.setup(trainer_of(0), MODULE, "fit")
+    watch._thread.join()  # pyright: ignore[reportPrivateUsage]
+    assert len(ended) == ends
+
+
 def test_timeout__that_a_busy_machine_would_exceed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.rank_timeout_sec: 1; expected at least 5 s"):
         RankWatch(tmp_path, timeout_sec=1)

@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 # Signals that come from outside (a batch system, a full memory) and say little about the item: it gets a second try
 # here, and in a loader no blame.
 SIGNALS_FROM_OUTSIDE = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM})
+# The alarm's clock runs on while a process is stopped (Ctrl-Z, a suspended job), so the first says as little here.
+_TRIED_AGAIN = SIGNALS_FROM_OUTSIDE | {signal.SIGALRM}
 _AHEAD = 4
 
 
@@ -60,7 +62,7 @@ def children_at_work(
         work: Picklable. What it raises is raised here.
         items: Picklable; taken a few ahead of the results.
         processes: Children at a time, at least 1.
-        timeout_sec: The longest that one item may take.
+        timeout_sec: The longest that one item may take; one that takes longer gets a second try.
 
     Yields:
         Each item with its result, or with how its child ended.
@@ -109,7 +111,7 @@ class _Pool(Generic[Item, Result]):
         task, cause = ended.bury()
         successor = self._start()
         self._children[self._children.index(ended)] = successor
-        if signal.Signals[cause.signal_name] in SIGNALS_FROM_OUTSIDE and task.tries < 2:
+        if signal.Signals[cause.signal_name] in _TRIED_AGAIN and task.tries < 2:
             successor.give(task)
         else:
             task.outcome.append(cause)

@@ -110,7 +110,8 @@ class CheckpointFiles(CheckpointIO):
         """
         asked = Path(path)
         chosen = self._agreement.by_first(lambda: choose_checkpoint(asked)) if asked.is_dir() else asked
-        return torch.load(chosen, map_location="cpu", weights_only=True)
+        # Mapped, the file is in a node's memory once for all its ranks. What one of them changes is its own copy.
+        return torch.load(chosen, map_location="cpu", weights_only=True, mmap=True)
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint; Lightning does so with those of its own."""

@@ -162,24 +162,29 @@ class FaultList(pl.Callback):
         """Pass by what an earlier attempt has named, and take back what it met past its checkpoint."""
         assert isinstance(pl_module, SteppingModule)
         self._named = len(pl_module.faults)
-        if trainer.is_global_zero and self._path.exists():
+        if trainer.is_global_zero and (self._path.exists() or pl_module.faults):
             self._write(pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write what is new."""
-        assert isinstance(pl_module, SteppingModule)
-        if trainer.is_global_zero and len(pl_module.faults) > self._named:
-            self._write(pl_module)
+        self._write_new(trainer, pl_module)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what the last save has gathered, which comes after this callback's turn, in `on_train_end` too."""
+        self._write_new(trainer, pl_module)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Write what is new before the run ends."""
-        assert isinstance(pl_module, SteppingModule)
-        if trainer.is_global_zero and len(pl_module.faults) > self._named:
-            self._write(pl_module)
+        self._write_new(trainer, pl_module)
+
+    def _write_new(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, SteppingModule)
+        if trainer.is_global_zero and len(module.faults) > self._named:
+            self._write(module)
 
     def _write(self, module: SteppingModule) -> None:
         for fault in module.faults[self._named :]:

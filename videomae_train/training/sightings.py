@@ -35,6 +35,14 @@ class Sighting:
             return Sighting(heartbeat, now, self.progressed_at)
         return replace(self, has_left=False)
 
+    def excused(self, unwatched_sec: float, now: float) -> Sighting:
+        """Leave out of its silence what the watching rank itself stood still; nothing was seen later than now."""
+        return replace(
+            self,
+            beat_at=min(now, self.beat_at + unwatched_sec),
+            progressed_at=min(now, self.progressed_at + unwatched_sec),
+        )
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -70,7 +70,7 @@ class Validation(pl.Callback):
         self._save, self._stop, self._agreement = save, stop, agreement or Agreement()
         self._best: Best | None = None
         self._best_weights: Mapping[str, Tensor] | None = None  # on rank 0
-        self._last_step = 0
+        self._last_step: int | None = None  # before the first step of an attempt: as its checkpoint has it
         self._has_begun = self._has_named_faults = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,8 +85,11 @@ class Validation(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best so far up again, if it is by the same videos and views."""
         if state_dict["conditions"] == self._conditions:
-            self._last_step, self._best_weights = state_dict["last_step"], state_dict["weights"]
+            self._last_step, weights = state_dict["last_step"], state_dict["weights"]
             self._best = Best(*state_dict["best"]) if state_dict["best"] else None
+            if _is_first() and weights is not None:
+                # They stay for long: copied, they keep no checkpoint mapped that is removed meanwhile.
+                self._best_weights = {name: tensor.clone() for name, tensor in weights.items()}
         elif _is_first():
             was = state_dict["conditions"]
             print(
@@ -105,7 +108,10 @@ class Validation(pl.Callback):
             best = self._best
             with pl_module.aside():
                 self._agreement.by_first(lambda: self._save_again(pl_module.model, best))
-        if self._last_step < pl_module.step and self._is_due(pl_module):
+        # An attempt that was stopped while it made up for one took a step more before it saved.
+        if self._last_step is None:
+            self._last_step = max(0, pl_module.step - 1)
+        if self._last_step < pl_module.step and self._is_due(pl_module, self._last_step):
             self._validate(trainer, pl_module)
 
     def on_train_batch_end(
@@ -113,13 +119,13 @@ class Validation(pl.Callback):
     ) -> None:
         """Score at the end of an optimizer step when it is time."""
         assert isinstance(pl_module, SteppingModule)
-        if pl_module.at_step_boundary and self._is_due(pl_module):
+        if pl_module.at_step_boundary and self._is_due(pl_module, pl_module.step - 1):
             self._validate(trainer, pl_module)
 
-    def _is_due(self, module: SteppingModule) -> bool:
-        """Say whether an interval ends within the last step, or training with it."""
+    def _is_due(self, module: SteppingModule, since: int) -> bool:
+        """Say whether an interval ended after a step, up to the present one, or training with that."""
         step, between = module.step, self._steps_between
-        return step == module.plan.total_steps or step // between > (step - 1) // between
+        return step == module.plan.total_steps or step // between > since // between
 
     def _validate(self, trainer: pl.Trainer, module: SteppingModule) -> None:
         with module.aside(), module.averaged_weights():

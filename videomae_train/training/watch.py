@@ -147,12 +147,13 @@ class RankWatch(pl.Callback):
         return True
 
     def _run(self) -> None:
-        beat_at = time.monotonic()
+        beat_at = passed_at = time.monotonic()
         while not self._ending.wait(_TICK_SEC):
             if time.monotonic() >= beat_at:
                 self._beat()
                 self._look()
                 beat_at += self._beat_sec
+            passed_at = self._excuse_since(passed_at)
             verdict = self._judge(silence_sec=self._timeout_sec, grace_sec=_GRACE_SEC)
             if verdict is not None and not self._ending.is_set():
                 self._end_process(verdict)
@@ -170,6 +171,15 @@ class RankWatch(pl.Callback):
             # A file that cannot be read is no sign of life: the rank's silence goes on.
             with contextlib.suppress(OSError):
                 self._sightings[rank] = seen.updated(read_heartbeat(self._folder, rank), now)
+
+    def _excuse_since(self, passed_at: float) -> float:
+        """Count no silence while this rank was stopped or waited for the file system; give the time of this pass."""
+        now = time.monotonic()
+        unwatched_sec = now - passed_at - _TICK_SEC - self._beat_sec
+        if unwatched_sec > 0:
+            for rank, seen in self._sightings.items():
+                self._sightings[rank] = seen.excused(unwatched_sec, now)
+        return now
 
     def _judge(self, *, silence_sec: float, grace_sec: float) -> Verdict | None:
         now = time.monotonic()
