@@ -79,8 +79,8 @@ def _without_machine(file: Path, names: Mapping[str, str]) -> bytes:
     if file.name not in _TEXTS:
         return file.read_bytes()
     text = file.read_text(encoding="utf-8")
-    if file.name == "attempt.json":
-        text = json.dumps({**json.loads(text), "host": "elsewhere"}, indent=2)
+    if file.name in ("attempt.json", SUMMARY):
+        text = json.dumps({**json.loads(text), "host": "elsewhere"}, indent=2, ensure_ascii=False)
     for path in sorted(names, key=len, reverse=True):  # one may lie within the other
         text = text.replace(path, names[path])
     return text.encode()
