@@ -40,10 +40,11 @@ def test_mp4__is_h264_of_even_size_and_close_to_the_frames(tmp_path: Path, heigh
 def test_mp4__that_is_not_finished_has_no_name_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames = iter([av.VideoFrame.from_ndarray(moving_square(32, 32)[0], format="rgb24")])
+    made = av.VideoFrame.from_ndarray(moving_square(32, 32)[0], format="rgb24")
+    frames = iter([made] * 90)  # more than the encoder looks ahead
     monkeypatch.setattr(av, "VideoFrame", SimpleNamespace(from_ndarray=lambda *_, **__: next(frames)))
     with pytest.raises(StopIteration):
-        write_mp4(tmp_path / "a.mp4", moving_square(32, 32), fps=8)
+        write_mp4(tmp_path / "a.mp4", np.zeros((100, 32, 32, 3), np.uint8), fps=8)
     assert not (tmp_path / "a.mp4").exists()
 
 
